@@ -226,7 +226,7 @@ def one_hot(label: Tensor, classes: int, dont_care: bool = False) -> Tensor:
 
 
 def boundaries(instance: Tensor) -> Tensor:
-    """Instance boundary map: 1 where a pixel's id differs from that of any of its 4 neighbours (pix2pixHD, section 3.2).
+    """Instance boundary map: 1 where a pixel's id differs from any of its 4 neighbours' (pix2pixHD, section 3.3).
 
     Both sides of a boundary are marked; the border of the picture is not one.
 
