@@ -1,0 +1,56 @@
+# Every target makes and fills .venv by itself when it has to. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix docs bench wheel-smoke
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## toy scenes, a short real training, pictures from held-out layouts (DEMO_ARGS="...")
+	$(BIN)/gesso demo $(DEMO_ARGS)
+
+test: $(INSTALLED)  ## the default test tier (TEST_ARGS="...")
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+check: $(INSTALLED)  ## lint, formatting and types; changes nothing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+fix: $(INSTALLED)  ## mend what ruff can mend, and format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(INSTALLED)  ## build the documentation into site/, warnings are errors
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(INSTALLED)  ## throughput of loader, toy world and training (BENCH_ARGS="...")
+	$(BIN)/python benchmarks/throughput.py $(BENCH_ARGS)
+
+# Outside the clone and without its folder on the path, so that a file missing from the wheel shows.
+wheel-smoke: $(INSTALLED)  ## build the wheel, install it in a clean environment elsewhere, run its demo
+	@set -eu; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; unset PYTHONPATH; \
+	echo "building the wheel"; \
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir "$$tmp/dist" .; \
+	echo "installing $$(cd "$$tmp/dist" && ls) in a clean environment"; \
+	$(BIN)/python -m venv "$$tmp/venv"; \
+	"$$tmp/venv/bin/python" -m pip install --quiet "$$tmp"/dist/*.whl; \
+	cd "$$tmp"; CI=true venv/bin/gesso demo --out "$$tmp/demo" --scenes 12 --minutes 0.2; \
+	find "$$tmp/demo" -name '*.html' | grep -q . || { echo "gesso demo left no HTML page in its folder" >&2; exit 1; }; \
+	echo "the installed wheel runs gesso demo"
+
+# The stamp is written last: an interrupted installation starts again. An environment whose interpreter or pip is gone is made anew.
+# On a terminal pip shows its own progress; elsewhere it is silent unless something goes wrong.
+$(INSTALLED): pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { echo "There is no '$(PYTHON)' here; gesso needs Python 3.11 or newer. Install it, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "$(PYTHON) is $$("$(PYTHON)" --version 2>&1); gesso needs Python 3.11 or newer. Install one and name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making $(VENV)"; "$(PYTHON)" -m venv --clear $(VENV); }
+	@echo "installing gesso and its tools into $(VENV) (the first time this fetches PyTorch and takes some minutes)"
+	@quiet=--quiet; if [ -t 1 ]; then quiet=; fi; $(BIN)/python -m pip install $$quiet --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,345 @@
+"""High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs (pix2pixHD).
+
+Wang, Liu, Zhu, Tao, Kautz, Catanzaro; CVPR 2018; arXiv 1711.11585. In reading order:
+
+    pool_instances          instance-wise average pooling                              section 3.4, figure 5
+    initialise              the paper's initial weights                                appendix A
+    ResidualBlock, Trunk    what the generators are made of                            section 3.2, appendix A
+    GlobalGenerator         G1, at up to 1024 x 512                                    section 3.2, figure 3
+    LocalEnhancer           one of G2, G3, ...: doubles the resolution                 section 3.2, figure 3
+    CoarseToFineGenerator   G1 inside any number of local enhancers                    section 3.2
+    PatchDiscriminator      one scale of D; hands out its features                     section 3.2, equation 4
+    MultiscaleDiscriminator D1, D2, D3 over an image pyramid                           section 3.2, equation 3
+    InstanceEncoder         E: per-object features of a photograph                     section 3.4, figure 5
+
+Where the official code and the paper's text differ, the code is followed, as its checkpoints demand: the feature vector
+of the trunk feeds a 7x7 convolution and tanh; every convolution has a bias, also before a normalisation that cancels
+it; discriminators pad by 2; features are taken after the activation. What differs from the official code on purpose:
+sizes that a network cannot halve evenly are refused instead of rounded, and pooling has no loop over instances.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORMS: dict[str, type[nn.Module]] = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
+DISCRIMINATOR_WIDTH_CAP = 512
+
+
+def pool_instances(features: Tensor, instance: Tensor) -> Tensor:
+    """Replace each feature by its mean over the object it lies in, image by image (section 3.4).
+
+    Args:
+        features: (B, F, H, W).
+        instance: (B, H, W) or (B, 1, H, W) integer keys, equal within an object.
+
+    Returns:
+        (B, F, H, W), constant inside every object; gradients flow through the means.
+    """
+    batch, channels, height, width = features.shape
+    _, keys = torch.unique(instance.reshape(batch, -1), return_inverse=True)  # (B, H*W), 0..K-1
+    count = int(keys.max()) + 1
+    rows = (keys + count * torch.arange(batch, device=keys.device).unsqueeze(1)).flatten()  # (B*H*W,)
+    # Float32 sums over half a million pixels lose digits; MPS has no float64.
+    exact = features.dtype if features.device.type == "mps" else torch.float64
+    pixels = features.permute(0, 2, 3, 1).reshape(-1, channels).to(exact)  # (B*H*W, F)
+    sums = pixels.new_zeros(batch * count, channels).index_add(0, rows, pixels)  # (B*K, F)
+    area = torch.bincount(rows, minlength=batch * count).clamp(min=1).unsqueeze(1)  # (B*K, 1)
+    means = (sums / area).to(features.dtype)  # (B*K, F)
+    return means[rows].reshape(batch, height, width, channels).permute(0, 3, 1, 2)  # (B, F, H, W)
+
+
+def initialise(network: nn.Module, generator: torch.Generator | None = None) -> nn.Module:
+    """Draw initial weights: convolutions N(0, 0.02), batch norm N(1, 0.02) (appendix A); biases keep torch's.
+
+    Args:
+        network: Any network of this file; changed in place.
+        generator: Source of random numbers; the global one when omitted.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02, generator=generator)
+            nn.init.zeros_(module.bias)
+    return network
+
+
+def _wide_conv(channels: int, out_channels: int) -> list[nn.Module]:
+    """7x7 convolution at stride 1 behind reflection padding ("c7s1-k", appendix A)."""
+    return [nn.ReflectionPad2d(3), nn.Conv2d(channels, out_channels, 7)]
+
+
+def _halve(channels: int, norm: str) -> list[nn.Module]:
+    """Half the size, twice the channels ("dk", appendix A)."""
+    return [nn.Conv2d(channels, channels * 2, 3, stride=2, padding=1), NORMS[norm](channels * 2), nn.ReLU()]
+
+
+def _double(channels: int, norm: str) -> list[nn.Module]:
+    """Twice the size, half the channels ("uk", appendix A)."""
+    up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
+    return [up, NORMS[norm](channels // 2), nn.ReLU()]
+
+
+def _shrink(image: Tensor) -> Tensor:
+    """Half the size; pixels beyond the border do not count."""
+    return F.avg_pool2d(image, 3, stride=2, padding=1, count_include_pad=False)
+
+
+def _join(semantics: Tensor, style: Tensor | None) -> Tensor:
+    return semantics if style is None else torch.cat([semantics, style], dim=1)
+
+
+def _refuse_odd_size(semantics: Tensor, multiple: int) -> None:
+    height, width = semantics.shape[-2:]
+    if height % multiple or width % multiple:
+        raise ValueError(
+            f"A layout of {height}x{width} cannot be halved {multiple.bit_length() - 1} times: height and width must "
+            f"be multiples of {multiple}. Pad or resize it, or use gesso.load(), which pads and crops."
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions behind reflection padding, added to their input ("Rk", appendix A)."""
+
+    def __init__(self, channels: int, norm: str = "instance") -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3)
+        self.first_norm = NORMS[norm](channels)
+        self.second = nn.Conv2d(channels, channels, 3)
+        self.second_norm = NORMS[norm](channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        y = self.first(F.pad(x, (1, 1, 1, 1), mode="reflect"))  # (B, C, H, W)
+        y = F.relu(self.first_norm(y))
+        y = self.second(F.pad(y, (1, 1, 1, 1), mode="reflect"))  # (B, C, H, W)
+        return x + self.second_norm(y)
+
+
+class Trunk(nn.Module):
+    """The global generator without its last convolution: stem, downs, residual blocks, ups (figure 3, G1).
+
+    Args:
+        in_channels: Channels of the semantics, style included.
+        width: Channels after the stem, and handed out at the end.
+        downs: How often the size is halved.
+        blocks: Residual blocks at the coarsest size.
+        norm: "instance" or "batch".
+    """
+
+    def __init__(self, in_channels: int, width: int, downs: int, blocks: int, norm: str) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*_wide_conv(in_channels, width), NORMS[norm](width), nn.ReLU())
+        self.down = nn.Sequential(*(m for i in range(downs) for m in _halve(width * 2**i, norm)))
+        self.blocks = nn.Sequential(*(ResidualBlock(width * 2**downs, norm) for _ in range(blocks)))
+        self.up = nn.Sequential(*(m for i in range(downs, 0, -1) for m in _double(width * 2**i, norm)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, width, H, W)."""
+        x = self.stem(x)  # (B, width, H, W)
+        x = self.down(x)  # (B, width * 2^downs, H / 2^downs, W / 2^downs)
+        x = self.blocks(x)
+        return self.up(x)  # (B, width, H, W)
+
+
+class GlobalGenerator(nn.Module):
+    """G1, the global generator (section 3.2; appendix A).
+
+    Args:
+        in_channels: Channels of the semantics, plus those of the style if there is one.
+        out_channels: Channels of the photograph.
+        width: Channels at full size; 64 in the paper.
+        downs: How often the size is halved; 4 in the official code.
+        blocks: Residual blocks; 9 in the paper.
+        norm: "instance" (the paper's) or "batch".
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int = 3,
+        width: int = 64,
+        downs: int = 4,
+        blocks: int = 9,
+        norm: str = "instance",
+    ) -> None:
+        super().__init__()
+        self.multiple = 2**downs
+        self.trunk = Trunk(in_channels, width, downs, blocks, norm)
+        self.head = nn.Sequential(*_wide_conv(width, out_channels), nn.Tanh())
+
+    def forward(self, semantics: Tensor, style: Tensor | None = None) -> Tensor:
+        """Photograph in [-1, 1] from semantics, with a style map appended to them where the network has one.
+
+        Raises:
+            ValueError: Height or width is not a multiple of 2^downs.
+        """
+        _refuse_odd_size(semantics, self.multiple)
+        x = self.trunk(_join(semantics, style))  # (B, width, H, W)
+        return self.head(x)  # (B, out_channels, H, W)
+
+
+class LocalEnhancer(nn.Module):
+    """One local enhancer without its last convolution: halve, add the coarser features, refine, double (figure 3, G2)."""
+
+    def __init__(self, in_channels: int, width: int, blocks: int, norm: str) -> None:
+        super().__init__()
+        self.down = nn.Sequential(*_wide_conv(in_channels, width), NORMS[norm](width), nn.ReLU(), *_halve(width, norm))
+        self.blocks = nn.Sequential(*(ResidualBlock(width * 2, norm) for _ in range(blocks)))
+        self.up = nn.Sequential(*_double(width * 2, norm))
+
+    def forward(self, x: Tensor, coarse: Tensor) -> Tensor:
+        """(B, C, H, W) semantics, (B, 2 * width, H/2, W/2) features of the coarser network -> (B, width, H, W)."""
+        x = self.down(x) + coarse  # (B, 2 * width, H/2, W/2)
+        x = self.blocks(x)
+        return self.up(x)  # (B, width, H, W)
+
+
+class CoarseToFineGenerator(nn.Module):
+    """G1 inside local enhancers, each of which doubles the resolution (section 3.2).
+
+    Args:
+        in_channels: Channels of the semantics, plus those of the style if there is one.
+        out_channels: Channels of the photograph.
+        width: Channels at full size, that is of the outermost enhancer; 32 in the official 2048x1024 model. The global
+            network inside is width * 2^enhancers wide.
+        downs: How often the global network halves its size.
+        blocks: Residual blocks of the global network.
+        enhancers: How many local enhancers; 1 in the paper.
+        enhancer_blocks: Residual blocks of each enhancer; 3 in the paper.
+        norm: "instance" or "batch".
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int = 3,
+        width: int = 32,
+        downs: int = 4,
+        blocks: int = 9,
+        enhancers: int = 1,
+        enhancer_blocks: int = 3,
+        norm: str = "instance",
+    ) -> None:
+        super().__init__()
+        self.multiple = 2 ** (downs + enhancers)
+        self.trunk = Trunk(in_channels, width * 2**enhancers, downs, blocks, norm)
+        self.enhancers = nn.ModuleList(  # coarsest first
+            LocalEnhancer(in_channels, width * 2**i, enhancer_blocks, norm) for i in range(enhancers - 1, -1, -1)
+        )
+        self.head = nn.Sequential(*_wide_conv(width, out_channels), nn.Tanh())
+
+    def forward(self, semantics: Tensor, style: Tensor | None = None) -> Tensor:
+        """Photograph in [-1, 1] from semantics, with a style map appended to them where the network has one.
+
+        Raises:
+            ValueError: Height or width is not a multiple of 2^(downs + enhancers).
+        """
+        _refuse_odd_size(semantics, self.multiple)
+        pyramid = [_join(semantics, style)]
+        for _ in self.enhancers:
+            pyramid.append(_shrink(pyramid[-1]))  # (B, C, H / 2^i, W / 2^i)
+        x = self.trunk(pyramid.pop())  # (B, width * 2^enhancers, H / 2^enhancers, W / 2^enhancers)
+        for enhancer in self.enhancers:
+            x = enhancer(pyramid.pop(), x)  # twice the size, half the channels
+        return self.head(x)  # (B, out_channels, H, W)
+
+
+class PatchDiscriminator(nn.Module):
+    """One scale of the discriminator: 4x4 convolutions, a score for each patch ("Ck", appendix A).
+
+    Args:
+        in_channels: Channels of semantics and image together.
+        width: Channels of the first layer; doubled per layer up to 512.
+        layers: Layers of stride 2; two of stride 1 follow.
+        norm: "instance" or "batch".
+    """
+
+    def __init__(self, in_channels: int, width: int, layers: int, norm: str) -> None:
+        super().__init__()
+        widths = [min(width * 2**i, DISCRIMINATOR_WIDTH_CAP) for i in range(layers + 1)]
+        first = nn.Sequential(nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=2), nn.LeakyReLU(0.2))
+        middle = [
+            nn.Sequential(
+                nn.Conv2d(before, after, 4, stride=2 if i < layers else 1, padding=2),
+                NORMS[norm](after),
+                nn.LeakyReLU(0.2),
+            )
+            for i, (before, after) in enumerate(pairwise(widths), start=1)
+        ]
+        last = nn.Sequential(nn.Conv2d(widths[-1], 1, 4, stride=1, padding=2))
+        self.layers = nn.ModuleList([first, *middle, last])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, C, H, W) -> what each layer gives, the (B, 1, H', W') scores last."""
+        outputs: list[Tensor] = []
+        for layer in self.layers:
+            x = layer(x)  # (B, width * 2^i, ~H / 2^(i+1), ~W / 2^(i+1))
+            outputs.append(x)
+        return outputs
+
+
+class MultiscaleDiscriminator(nn.Module):
+    """Equal discriminators over an image pyramid (section 3.2, equation 3).
+
+    The scales are kept coarsest first, so that one more can be added for a finer generator and all others keep the
+    absolute resolution that they were trained at.
+
+    Args:
+        in_channels: Channels of semantics and image together; style never enters.
+        width: Channels of the first layer; 64 in the paper.
+        layers: Layers of stride 2; 3 in the paper.
+        scales: How many; 2 up to 1024x512, 3 at 2048x1024.
+        norm: "instance" or "batch".
+    """
+
+    def __init__(
+        self, *, in_channels: int, width: int = 64, layers: int = 3, scales: int = 2, norm: str = "instance"
+    ) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(PatchDiscriminator(in_channels, width, layers, norm) for _ in range(scales))
+
+    def forward(self, x: Tensor) -> list[list[Tensor]]:
+        """(B, C, H, W) semantics and image -> per scale, finest first, the outputs of each layer, scores last."""
+        outputs = []
+        for scale in reversed(self.scales):
+            outputs.append(scale(x))
+            x = _shrink(x)  # (B, C, H / 2^i, W / 2^i)
+        return outputs
+
+
+class InstanceEncoder(nn.Module):
+    """E: a photograph's features, averaged over each object (section 3.4, figure 5).
+
+    Args:
+        in_channels: Channels of the photograph.
+        features: Numbers per object; 3 in the paper.
+        width: Channels at full size; 16 in the official code.
+        downs: How often the size is halved; 4 in the official code.
+        norm: "instance" or "batch".
+    """
+
+    def __init__(
+        self, *, in_channels: int = 3, features: int = 3, width: int = 16, downs: int = 4, norm: str = "instance"
+    ) -> None:
+        super().__init__()
+        self.multiple = 2**downs
+        self.trunk = Trunk(in_channels, width, downs, 0, norm)
+        self.head = nn.Sequential(*_wide_conv(width, features), nn.Tanh())
+
+    def forward(self, image: Tensor, instance: Tensor) -> Tensor:
+        """Image in [-1, 1] and integer object keys (B, H, W) -> (B, features, H, W) in [-1, 1], constant per object.
+
+        Raises:
+            ValueError: Height or width is not a multiple of 2^downs.
+        """
+        _refuse_odd_size(image, self.multiple)
+        dense = self.head(self.trunk(image))  # (B, features, H, W)
+        return pool_instances(dense, instance)  # (B, features, H, W)
