@@ -1,27 +1,12 @@
-"""Where the shared data lies, and what every test may ask for.
-
-`GESSO_SHARED` names the folder with `data/` and `golden/`; by default it lies beside the clone. On a machine without it the
-tests that need it skip and say so; where `CI` is set, they fail instead, so that nothing passes there by not running.
-"""
+"""Fixtures for every test."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-SHARED = Path(os.environ.get("GESSO_SHARED", Path(__file__).parents[2] / "shared"))
-
-
-def shared_folder(name: str) -> Path:
-    folder = SHARED / name
-    if folder.is_dir():
-        return folder
-    reason = f"{folder} is absent; set GESSO_SHARED to the folder that holds data/ and golden/"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+from support import shared_folder
 
 
 @pytest.fixture(scope="session")

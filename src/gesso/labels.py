@@ -9,7 +9,7 @@ An instance is (class at its pixels, id): two objects of different classes may c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -271,6 +271,42 @@ def encode(
         return planes
     assert instance is not None, "a boundary channel needs an instance map"
     return torch.cat([planes, boundaries(instance_keys(label, instance))], dim=1)
+
+
+class Semantics(BaseModel):
+    """What a network's input is made of; travels in the model file.
+
+    Attributes:
+        classes: Classes of the label space; 0 when the input is a picture instead of a label map.
+        dont_care: Whether ignored pixels have a channel of their own.
+        boundary: Whether the instance boundary map is a channel.
+        source_channels: Channels of the input picture in photo-to-photo tasks; 0 with label maps.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classes: int = Field(0, ge=0)
+    dont_care: bool = False
+    boundary: bool = False
+    source_channels: int = Field(0, ge=0)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the semantics."""
+        return self.source_channels or self.classes + self.dont_care + self.boundary
+
+    def encode(self, batch: Mapping[str, Any]) -> Tensor:
+        """Semantics (B, channels, H, W) of a batch with `label` and `instance` (B, H, W), or with `source` (B, N, H, W)."""
+        if self.source_channels:
+            source: Tensor = batch["source"]
+            return source
+        return encode(
+            batch["label"],
+            batch.get("instance"),
+            classes=self.classes,
+            dont_care=self.dont_care,
+            boundary=self.boundary,
+        )
 
 
 # ---------------------------------------------------------------------------------------------- instances and colours

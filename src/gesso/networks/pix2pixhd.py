@@ -85,8 +85,8 @@ def _double(channels: int, norm: str) -> list[nn.Module]:
     return [up, NORMS[norm](channels // 2), nn.ReLU()]
 
 
-def _shrink(image: Tensor) -> Tensor:
-    """Half the size; pixels beyond the border do not count."""
+def shrink(image: Tensor) -> Tensor:
+    """Half the size, (B, C, H, W) -> (B, C, H/2, W/2), for image pyramids; pixels beyond the border do not count."""
     return F.avg_pool2d(image, 3, stride=2, padding=1, count_include_pad=False)
 
 
@@ -186,7 +186,7 @@ class GlobalGenerator(nn.Module):
 
 
 class LocalEnhancer(nn.Module):
-    """One local enhancer without its last convolution: halve, add the coarser features, refine, double (figure 3, G2)."""
+    """One local enhancer without its last convolution: halve, add coarser features, refine, double (figure 3, G2)."""
 
     def __init__(self, in_channels: int, width: int, blocks: int, norm: str) -> None:
         super().__init__()
@@ -245,7 +245,7 @@ class CoarseToFineGenerator(nn.Module):
         _refuse_odd_size(semantics, self.multiple)
         pyramid = [_join(semantics, style)]
         for _ in self.enhancers:
-            pyramid.append(_shrink(pyramid[-1]))  # (B, C, H / 2^i, W / 2^i)
+            pyramid.append(shrink(pyramid[-1]))  # (B, C, H / 2^i, W / 2^i)
         x = self.trunk(pyramid.pop())  # (B, width * 2^enhancers, H / 2^enhancers, W / 2^enhancers)
         for enhancer in self.enhancers:
             x = enhancer(pyramid.pop(), x)  # twice the size, half the channels
@@ -311,7 +311,7 @@ class MultiscaleDiscriminator(nn.Module):
         outputs = []
         for scale in reversed(self.scales):
             outputs.append(scale(x))
-            x = _shrink(x)  # (B, C, H / 2^i, W / 2^i)
+            x = shrink(x)  # (B, C, H / 2^i, W / 2^i)
         return outputs
 
 

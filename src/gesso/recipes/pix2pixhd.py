@@ -1,0 +1,198 @@
+"""How pix2pixHD trains (arXiv 1711.11585, section 3; appendix A; official code where the text is silent).
+
+Least-squares GAN on several scales, feature matching, optionally a perceptual loss; generator and encoder share one Adam,
+the discriminators have another. One forward of the generator serves both updates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from gesso import losses
+from gesso.labels import Semantics, instance_keys
+from gesso.networks import pix2pixhd as networks
+from gesso.networks.vgg import load_vgg19
+from gesso.recipes.protocol import Batch, Engine, Players, TrainingConfig
+
+NAME = "pix2pixhd"
+ADVERSARIAL: dict[str, losses.Scores] = {"lsgan": losses.least_squares, "vanilla": losses.vanilla}
+
+
+class Config(TrainingConfig):
+    """Settings of a pix2pixHD training run."""
+
+    generator_width: int = Field(64, ge=1, description="channels of the generator at full size")
+    generator_downs: int = Field(4, ge=1, description="times the generator halves the size")
+    generator_blocks: int = Field(9, ge=0, description="residual blocks of the generator")
+    discriminator_width: int = Field(64, ge=1, description="channels of each discriminator's first layer")
+    discriminator_layers: int = Field(3, ge=1, description="layers of stride 2 in each discriminator")
+    discriminator_scales: int = Field(2, ge=1, description="discriminators over the image pyramid")
+    norm: Literal["instance", "batch"] = Field("instance", description="normalisation of all networks")
+    gan: Literal["lsgan", "vanilla"] = Field("lsgan", description="adversarial loss")
+    lambda_features: float = Field(10.0, ge=0, description="weight of feature matching")
+    lambda_l1: float = Field(0.0, ge=0, description="weight of the mean absolute difference; not in the paper")
+    vgg: bool = Field(False, description="perceptual loss on VGG-19")
+    lambda_vgg: float = Field(10.0, ge=0, description="weight of the perceptual loss")
+    vgg_weights: str | None = Field(None, description="local copy of the published VGG-19 weights")
+
+
+_CITYSCAPES_512P: dict[str, Any] = {"resize": "fixed", "height": 512, "width": 1024, "vgg": True}
+_SMALL: dict[str, Any] = {"generator_width": 24, "generator_downs": 3, "generator_blocks": 4, "discriminator_width": 32}
+
+PRESETS: dict[str, Config] = {
+    # Official code, scripts of the 512p model: width 1024, batch 1, 100 + 100 epochs, all losses at their defaults.
+    "pix2pixhd-cityscapes-512p": Config(preset="pix2pixhd-cityscapes-512p", **_CITYSCAPES_512P),
+    # Ours: trains on 2 CPU cores at 128x256; 3.1 M parameters in the generator.
+    "pix2pixhd-small": Config(
+        preset="pix2pixhd-small",
+        **_SMALL,
+        resize="fixed",
+        height=128,
+        width=256,
+        epochs=15,
+        epochs_decay=15,
+        ema=0.999,
+        sample_every=500,
+        save_every=500,
+    ),
+}
+
+
+def build(config: Config, semantics: Semantics) -> Players:
+    """Generator and discriminator with their initial weights, and VGG-19 where the perceptual loss is on.
+
+    Raises:
+        WeightsError: The perceptual loss is on and its weights cannot be had.
+    """
+    arguments: dict[str, dict[str, Any]] = {
+        "generator": {
+            "in_channels": semantics.channels,
+            "width": config.generator_width,
+            "downs": config.generator_downs,
+            "blocks": config.generator_blocks,
+            "norm": config.norm,
+        },
+        "discriminator": {
+            "in_channels": semantics.channels + 3,
+            "width": config.discriminator_width,
+            "layers": config.discriminator_layers,
+            "scales": config.discriminator_scales,
+            "norm": config.norm,
+        },
+    }
+    trained = {
+        "generator": networks.initialise(networks.GlobalGenerator(**arguments["generator"])),
+        "discriminator": networks.initialise(networks.MultiscaleDiscriminator(**arguments["discriminator"])),
+    }
+    frozen: dict[str, nn.Module] = {"vgg": load_vgg19(config.vgg_weights)} if config.vgg else {}
+    return Players(trained, frozen, arguments)
+
+
+def optimizers(config: Config, players: Players) -> dict[str, Optimizer]:
+    """Adam for generator and encoder together, Adam for the discriminators (appendix A)."""
+    sides = {"generator": ("generator", "encoder"), "discriminator": ("discriminator",)}
+    return {
+        side: Adam(
+            [p for name in names if name in players.trained for p in players.trained[name].parameters()],
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+        )
+        for side, names in sides.items()
+    }
+
+
+def learning_rates(config: Config, epoch: float) -> dict[str, float]:
+    """Constant for `epochs`, then one step down per epoch; the last epoch runs at lr / epochs_decay (official code)."""
+    late = max(0, math.floor(epoch) - config.epochs)
+    rate = config.lr * (1 - late / max(config.epochs_decay, 1))
+    return {"generator": rate, "discriminator": rate}
+
+
+def synthesise(players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
+    """Photographs (B, 3, H, W) in [-1, 1]; with an encoder, in the style of the batch's own photographs (section 3.4)."""
+    style = None
+    if "encoder" in players:
+        style = players["encoder"](batch["image"], instance_keys(batch["label"], batch["instance"]))
+    return players["generator"](batch["semantics"], style)
+
+
+def generator_losses(
+    config: Config,
+    players: Players,
+    fake: Tensor,
+    batch: Batch,
+    judged: list[list[Tensor]],
+    real: list[list[Tensor]],
+    engine: Engine,
+) -> dict[str, Tensor]:
+    """Weighted terms of the generator's loss (equations 2 to 5)."""
+    found = {"G_gan": losses.over_scales(ADVERSARIAL[config.gan], judged, True)}
+    if config.lambda_features:
+        # The official code weighs each layer by 4 / (layers + 1): equation 4 for the usual three layers.
+        scale = config.lambda_features * 4 / (config.discriminator_layers + 1)
+        found["G_features"] = scale * losses.feature_matching(judged, real)
+    if config.lambda_l1:
+        found["G_l1"] = config.lambda_l1 * losses.l1(fake, batch["image"])
+    if "vgg" in players.frozen:
+        vgg = players.frozen["vgg"]
+        with engine.autocast(), torch.no_grad():
+            wanted = vgg(batch["image"])
+        with engine.autocast():
+            found["G_vgg"] = config.lambda_vgg * losses.perceptual(vgg(fake), wanted)
+    return found
+
+
+def train_step(
+    config: Config, players: Players, optimizers: Mapping[str, Optimizer], parts: Sequence[Batch], engine: Engine
+) -> dict[str, Tensor]:
+    """One update of generator (with encoder) and discriminator from one forward of the generator (official code).
+
+    The discriminator's gradient does not depend on the generator's new weights, so both gradients are taken first and both
+    updates follow; the result is that of the official order.
+
+    Args:
+        config: Weights of the losses.
+        players: All networks.
+        optimizers: "generator" and "discriminator".
+        parts: The batch of this step, in one or more equal parts, each with `semantics` and `image`.
+        engine: Fabric, or anything that offers backward, no_backward_sync and autocast.
+
+    Returns:
+        Detached means over the parts: G_gan, G_features, G_vgg, G_l1 (weighted, those in use), D_real, D_fake.
+    """
+    discriminator = players.trained["discriminator"]
+    adversarial = ADVERSARIAL[config.gan]
+    totals: dict[str, Tensor] = {}
+    for optimizer in optimizers.values():
+        optimizer.zero_grad()
+    for number, batch in enumerate(parts, start=1):
+        with ExitStack() as unsynchronised:
+            for network in players.trained.values():
+                unsynchronised.enter_context(engine.no_backward_sync(network, enabled=number < len(parts)))
+            semantics, image = batch["semantics"], batch["image"]
+            fake = synthesise(players.trained, batch)  # (B, 3, H, W)
+
+            real_scores = discriminator(torch.cat([semantics, image], dim=1))
+            discriminator.requires_grad_(False)  # the generator's loss leaves no gradient in D
+            judged = discriminator(torch.cat([semantics, fake], dim=1))
+            found = generator_losses(config, players, fake, batch, judged, real_scores, engine)
+            engine.backward(torch.stack(list(found.values())).sum() / len(parts))
+            discriminator.requires_grad_(True)
+
+            fake_scores = discriminator(torch.cat([semantics, fake.detach()], dim=1))
+            found["D_real"] = losses.over_scales(adversarial, real_scores, True)
+            found["D_fake"] = losses.over_scales(adversarial, fake_scores, False)
+            engine.backward(0.5 * (found["D_real"] + found["D_fake"]) / len(parts))
+        for name, value in found.items():
+            totals[name] = totals.get(name, 0.0) + value.detach() / len(parts)
+    for optimizer in optimizers.values():
+        optimizer.step()
+    return totals

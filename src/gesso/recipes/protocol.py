@@ -1,0 +1,120 @@
+"""What every recipe offers, and the settings that every paper uses identically."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gesso.labels import Semantics
+
+Batch = Mapping[str, Any]
+
+
+class TrainingConfig(BaseModel):
+    """Settings of a training run that mean the same for every paper; each recipe's `Config` adds its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str = Field("", description="published or shipped configuration that the others start from")
+
+    resize: Literal["none", "fixed", "scale_width", "scale_shortside", "nearest_multiple"] = Field(
+        "none", description="how photographs and maps are resized"
+    )
+    height: int | None = Field(
+        None, ge=1, description="pixels; target of --resize fixed; short side of scale_shortside"
+    )
+    width: int | None = Field(None, ge=1, description="pixels; target of --resize fixed and scale_width")
+    crop: tuple[int, int] | None = Field(None, description="height and width in pixels of a random crop in training")
+    flip: bool = Field(True, description="mirror half of the training samples")
+    boundary: bool | None = Field(None, description="instance boundary channel; by default on where instances exist")
+    dont_care: bool | None = Field(
+        None, description="channel for ignored pixels; by default on where the space ignores any"
+    )
+
+    batch: int = Field(1, ge=1, description="photographs per step, over all processes and accumulated parts")
+    accumulate: int = Field(1, ge=1, description="parts that a step's photographs are split into, to save memory")
+    epochs: int = Field(100, ge=0, description="passes over the data at the full learning rate")
+    epochs_decay: int = Field(100, ge=0, description="further passes, while the learning rate falls to zero")
+    lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
+    beta1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the mean gradient")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the mean squared gradient")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="decay per step of averaged generator weights for the model file; 0 is off"
+    )
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = Field(
+        "32-true", description="number format of the arithmetic"
+    )
+    seed: int = Field(0, ge=0, description="of initial weights, data order, augmentation and noise")
+
+    workers: int = Field(1, ge=0, description="processes that load data")
+    log_every: int = Field(20, ge=1, description="steps between lines of the log")
+    sample_every: int = Field(1000, ge=1, description="steps between pictures of fixed samples")
+    save_every: int = Field(1000, ge=1, description="steps between saved states")
+    keep: int = Field(2, ge=1, description="saved states kept")
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        if self.epochs + self.epochs_decay == 0:
+            raise ValueError("--epochs and --epochs-decay are both 0: there is nothing to train")
+        if self.batch % self.accumulate:
+            raise ValueError(f"--batch {self.batch} cannot be split into --accumulate {self.accumulate} equal parts")
+        if self.resize == "fixed" and not (self.height and self.width):
+            raise ValueError("--resize fixed needs --height and --width")
+        if self.resize == "scale_width" and not self.width:
+            raise ValueError("--resize scale_width needs --width")
+        if self.resize == "scale_shortside" and not self.height:
+            raise ValueError("--resize scale_shortside needs --height, the length of the short side")
+        return self
+
+
+@dataclass
+class Players:
+    """The networks of a run: those that are trained, by name, and frozen helpers such as VGG."""
+
+    trained: dict[str, nn.Module]
+    frozen: dict[str, nn.Module] = field(default_factory=dict)
+    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)  # constructor arguments, for the model file
+
+
+class Engine(Protocol):
+    """What a training step needs of Lightning Fabric."""
+
+    def backward(self, tensor: Tensor) -> None:
+        """Accumulate gradients of a scalar."""
+
+    def no_backward_sync(self, module: nn.Module, enabled: bool = True) -> AbstractContextManager[Any]:
+        """Keep gradients of all but the last part of a step from being averaged over processes."""
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The number format of the run, for networks that Fabric does not wrap."""
+
+
+class Recipe(Protocol):
+    """A module of `gesso.recipes`: how one paper trains."""
+
+    NAME: str
+    Config: type[Any]
+    PRESETS: Mapping[str, Any]
+
+    def build(self, config: Any, semantics: Semantics) -> Players:
+        """Networks with their initial weights, drawn from the global random state."""
+
+    def optimizers(self, config: Any, players: Players) -> dict[str, Optimizer]:
+        """One optimizer per side of the game."""
+
+    def learning_rates(self, config: Any, epoch: float) -> dict[str, float]:
+        """Learning rate of each optimizer as a pure function of progress, in passes over the data."""
+
+    def synthesise(self, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
+        """Photographs of a batch, for samples and validation."""
+
+    def train_step(
+        self, config: Any, players: Players, optimizers: Mapping[str, Optimizer], parts: Sequence[Batch], engine: Engine
+    ) -> dict[str, Tensor]:
+        """One update of every network from the parts of one batch; returns detached losses by name."""
