@@ -169,8 +169,14 @@ class LabelSpace(BaseModel):
         """Turn the values of a label file, (H, W), into class indices; ignored pixels become `len(self)`.
 
         Raises:
-            LabelError: A value has no class and is not ignored; the message gives value, count and first pixel.
+            LabelError: A value has no class and is not ignored; the message gives value, count and first pixel. Or the
+                array is not (H, W), as when a colour-coded picture was read.
         """
+        if values.ndim != 2:
+            raise LabelError(
+                f"{origin} has shape {values.shape}; a label map is (H, W), one integer per pixel. Turn a colour-coded "
+                "map into class indices first (labels.indices_from_colours)."
+            )
         indices = self.lookup(values)
         if (indices < 0).any():
             unknown = indices < 0
@@ -185,7 +191,16 @@ class LabelSpace(BaseModel):
         return indices
 
     def to_values(self, indices: IntArray) -> npt.NDArray[np.int32]:
-        """Turn class indices into file values (the first of each class; the first ignored value, or 255)."""
+        """Turn class indices into file values (the first of each class; the first ignored value, or 255).
+
+        Raises:
+            LabelError: There are ignored pixels, but the space ignores no value and 255 is one of its classes.
+        """
+        if not self.ignore and self._index_of_value[255 + 1] >= 0 and (indices == len(self)).any():
+            raise LabelError(
+                f"{self.name} has no file value for ignored pixels: 255 is {self.names[self._index_of_value[255 + 1]]!r}. "
+                "Add a value to `ignore` of the label space, or paint those pixels."
+            )
         firsts = [c.values[0] for c in self.classes] + [self.ignore[0] if self.ignore else 255]
         return np.array(firsts, dtype=np.int32)[indices]
 
@@ -371,9 +386,7 @@ def indices_from_colours(
     packed = (colours.astype(np.uint32) << np.array([16, 8, 0], dtype=np.uint32)).sum(-1)
     found, inverse, counts = np.unique(packed, return_inverse=True, return_counts=True)
     rgb = np.stack([found >> 16 & 255, found >> 8 & 255, found & 255], axis=-1).astype(np.float64)
-    table = space.colours if not (space.colours[:-1] == 0).all(-1).any() else space.colours[:-1]
-    distance = np.linalg.norm(rgb[:, None] - table[None].astype(np.float64), axis=-1)
-    nearest, gap = distance.argmin(1), distance.min(1)
+    nearest, gap = _nearest(rgb, space.colours.astype(np.float64))  # of equals the first: a black class before ignored
     indices = np.where(gap <= tolerance, nearest, len(space)).astype(np.int32)
     beyond = np.flatnonzero(gap > tolerance)
     worst = sorted(beyond, key=lambda i: -counts[i])[:8]
@@ -384,6 +397,18 @@ def indices_from_colours(
         worst=tuple(((int(rgb[i, 0]), int(rgb[i, 1]), int(rgb[i, 2])), int(counts[i])) for i in worst),
     )
     return indices[inverse.reshape(packed.shape)], report
+
+
+def _nearest(
+    rgb: npt.NDArray[np.float64], table: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Nearest row of the table to each of the (N, 3) colours (the first of equals), and its distance."""
+    nearest, gap = np.empty(len(rgb), dtype=np.intp), np.empty(len(rgb))
+    # in slices, because a JPEG of a colour-coded map holds hundreds of thousands of colours
+    for part in (slice(start, start + 2**14) for start in range(0, len(rgb), 2**14)):
+        squared = (rgb[part] ** 2).sum(-1, keepdims=True) - 2 * rgb[part] @ table.T + (table**2).sum(-1)
+        nearest[part], gap[part] = squared.argmin(1), np.sqrt(squared.min(1))
+    return nearest, gap
 
 
 def indices_from_palette(

@@ -47,9 +47,7 @@ class TrainingConfig(BaseModel):
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay per step of averaged generator weights for the model file; 0 is off"
     )
-    precision: Literal["32-true", "bf16-mixed", "64-true"] = Field(
-        "32-true", description="number format of the arithmetic"
-    )
+    precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="number format of the arithmetic")
     seed: int = Field(0, ge=0, description="of initial weights, data order, augmentation and noise")
 
     workers: int = Field(1, ge=0, description="processes that load data")
@@ -79,7 +77,7 @@ class Players:
 
     trained: dict[str, nn.Module]
     frozen: dict[str, nn.Module] = field(default_factory=dict)
-    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)  # constructor arguments, for the model file
+    descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)  # class and arguments, for the model file
 
 
 class Engine(Protocol):
@@ -88,7 +86,7 @@ class Engine(Protocol):
     def backward(self, tensor: Tensor) -> None:
         """Accumulate gradients of a scalar."""
 
-    def no_backward_sync(self, module: nn.Module, enabled: bool = True) -> AbstractContextManager[Any]:
+    def no_backward_sync(self, module: Any, enabled: bool = True) -> AbstractContextManager[Any]:
         """Keep gradients of all but the last part of a step from being averaged over processes."""
 
     def autocast(self) -> AbstractContextManager[Any]:

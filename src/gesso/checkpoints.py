@@ -1,0 +1,330 @@
+"""Model files (enough to synthesise) and run state (enough to go on training), both written so that none is ever half-written.
+
+Everything is safetensors and JSON, never a pickle. A file or folder is written under a temporary name, flushed to the disk and
+renamed; whatever interrupts that leaves the earlier one in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gesso.errors import ModelFileError, TrainingError
+from gesso.labels import LabelSpace, Semantics
+from gesso.networks import pix2pixhd
+
+FORMAT_VERSION = 1
+STATE_PREFIX = "step-"
+NETWORKS: dict[str, type[nn.Module]] = {
+    "pix2pixhd.GlobalGenerator": pix2pixhd.GlobalGenerator,
+    "pix2pixhd.CoarseToFineGenerator": pix2pixhd.CoarseToFineGenerator,
+    "pix2pixhd.InstanceEncoder": pix2pixhd.InstanceEncoder,
+}
+
+
+class NetworkDescription(BaseModel):
+    """How to build a network: its name in `NETWORKS` and its keyword arguments."""
+
+    model_config = ConfigDict(populate_by_name=True, extra="forbid")
+
+    name: str = Field(alias="class")
+    arguments: dict[str, Any]
+
+
+class ModelInfo(BaseModel):
+    """What a model file says of itself.
+
+    Attributes:
+        recipe: The paper's recipe, such as "pix2pixhd".
+        preset: The preset that training started from; empty if none.
+        networks: Descriptions of "generator" and, if there is one, "encoder".
+        label_space: The classes; None for photo-to-photo models.
+        semantics: What the generator's input is made of.
+        preprocessing: How training resized and cropped, as `gesso.data.preprocessing.Preprocessing` keeps it.
+        step: Training steps behind the weights.
+        created: When the file was written, ISO 8601 in UTC.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    gesso_version: str = Field(default_factory=lambda: version("gesso"))
+    recipe: str
+    preset: str = ""
+    networks: dict[str, NetworkDescription]
+    label_space: LabelSpace | None
+    semantics: Semantics
+    preprocessing: dict[str, Any]
+    step: int = 0
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model file: its networks in evaluation mode, and what it says of itself."""
+
+    networks: dict[str, nn.Module]
+    info: ModelInfo
+    hash: str
+
+
+# ------------------------------------------------------------------------------------------------------- model files
+
+
+def save_model(path: str | Path, networks: Mapping[str, nn.Module | Mapping[str, Tensor]], info: ModelInfo) -> None:
+    """Write a model file.
+
+    Args:
+        path: Where to; an existing file is replaced only when the new one is complete.
+        networks: Networks, or their state dicts, by the names that `info.networks` describes.
+        info: What the file says of itself.
+
+    Raises:
+        TrainingError: The disk is full or refuses; nothing is changed then.
+    """
+    tensors = {
+        f"{name}.{key}": tensor.detach().to("cpu").contiguous()
+        for name, network in networks.items()
+        for key, tensor in (network.state_dict() if isinstance(network, nn.Module) else network).items()
+    }
+    metadata = {key: json.dumps(value) for key, value in info.model_dump(mode="json", by_alias=True).items()}
+    write_safely(Path(path), lambda temporary: save_file(tensors, temporary, metadata=metadata))
+
+
+def read_info(path: str | Path) -> ModelInfo:
+    """What a model file says of itself, without its weights.
+
+    Raises:
+        ModelFileError: The file is missing, cut off, or not a gesso model.
+    """
+    with _opened(Path(path)) as file:
+        metadata = file.metadata() or {}
+    if "format_version" not in metadata:
+        raise ModelFileError(
+            f"{path} is safetensors, but not a gesso model (it has no format_version): train or import one."
+        )
+    document = {key: json.loads(value) for key, value in metadata.items()}
+    if document["format_version"] > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path} has format version {document['format_version']}, this gesso reads up to {FORMAT_VERSION}: update gesso."
+        )
+    try:
+        return ModelInfo.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ModelFileError(
+            f"{path}: field {'.'.join(map(str, first['loc']))} of the model file: {first['msg']}."
+        ) from None
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
+    """Read a model file, strictly.
+
+    Raises:
+        ModelFileError: The file is missing, cut off or not a gesso model, or names or shapes of its tensors differ from those of
+            the networks that it describes; the message names what differs.
+    """
+    path = Path(path)
+    info = read_info(path)
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    networks = {name: _build(path, description) for name, description in info.networks.items()}
+    wanted = {f"{name}.{key}": t for name, network in networks.items() for key, t in network.state_dict().items()}
+    _refuse_differences(path, wanted, tensors)
+    for name, network in networks.items():
+        own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
+        network.load_state_dict(own, strict=True, assign=True)
+        network.eval().requires_grad_(False).to(device)
+    return Model(networks, info, _hash(tensors, info))
+
+
+def _build(path: Path, description: NetworkDescription) -> nn.Module:
+    if description.name not in NETWORKS:
+        raise ModelFileError(
+            f"{path} needs a network {description.name!r}; this gesso knows {', '.join(NETWORKS)}. Update gesso."
+        )
+    try:
+        with torch.device("meta"):
+            return NETWORKS[description.name](**description.arguments)
+    except TypeError as error:
+        raise ModelFileError(
+            f"{path}: the arguments of {description.name} do not fit: {error}. Update gesso."
+        ) from None
+
+
+def _refuse_differences(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    missing = [n for n in wanted if n not in found]
+    left_over = [n for n in found if n not in wanted]
+    if missing or left_over:
+        raise ModelFileError(
+            f"{path} does not hold the tensors of the networks that it describes; missing: {', '.join(missing[:5]) or 'none'}; "
+            f"left over: {', '.join(left_over[:5]) or 'none'}. The file is damaged or was edited: use another copy."
+        )
+    for name, tensor in wanted.items():
+        if found[name].shape != tensor.shape:
+            raise ModelFileError(
+                f"{path}: tensor {name} has shape {tuple(found[name].shape)}, its network needs {tuple(tensor.shape)}. "
+                "The file is damaged or was edited: use another copy."
+            )
+
+
+def _hash(tensors: Mapping[str, Tensor], info: ModelInfo) -> str:
+    """SHA-256 over tensors and network arguments: the same for the same model, whenever it was written."""
+    digest = hashlib.sha256(
+        json.dumps({n: d.model_dump() for n, d in sorted(info.networks.items())}, sort_keys=True).encode()
+    )
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise ModelFileError(f"There is no file {path}. A run folder keeps its model in model.safetensors.")
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{path} cannot be read as safetensors ({error}): it is cut off or damaged. Use another copy."
+        ) from None
+
+
+# --------------------------------------------------------------------------------------------------------- run state
+
+
+def save_state(
+    folder: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], document: Mapping[str, Any], keep: int
+) -> None:
+    """Write `folder/step-XXXXXXXX/`: one safetensors file per part and `state.json`; then remove all but the newest `keep`.
+
+    Raises:
+        TrainingError: The disk is full or refuses; earlier states are untouched.
+    """
+    target = folder / f"{STATE_PREFIX}{step:08d}"
+    temporary = folder / f".{target.name}.{os.getpid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f".{STATE_PREFIX}*"):
+        shutil.rmtree(leftover)  # of a process that was killed while saving
+    if target.exists():
+        return
+    with _disk_errors(target):
+        try:
+            temporary.mkdir()
+            for name, tensors in parts.items():
+                file = temporary / f"{name}.safetensors"
+                save_file({k: t.detach().to("cpu").contiguous() for k, t in tensors.items()}, file)
+                _flush(file)
+            (temporary / "state.json").write_text(json.dumps({"step": step, **document}, indent=1))
+            _flush(temporary / "state.json")
+            _flush(temporary)
+            temporary.rename(target)
+            _flush(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    for old in states(folder)[:-keep]:
+        shutil.rmtree(old)
+
+
+def states(folder: Path) -> list[Path]:
+    """Complete states of a run, oldest first."""
+    return sorted(folder.glob(f"{STATE_PREFIX}*"))
+
+
+def load_state(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """The document and the tensors, by part, of one state.
+
+    Raises:
+        ModelFileError: A file is missing or damaged.
+    """
+    try:
+        document = json.loads((path / "state.json").read_text())
+        parts = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelFileError(
+            f"The state {path} is damaged ({error}). Delete that folder to resume from the one before it."
+        ) from None
+    return document, parts
+
+
+def optimizer_tensors(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """Moments and step counts of optimizers as named tensors: `side.parameter.moment`."""
+    return {
+        f"{side}.{number}.{name}": value
+        for side, optimizer in optimizers.items()
+        for number, moments in optimizer.state_dict()["state"].items()
+        for name, value in moments.items()
+    }
+
+
+def restore_optimizer(side: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave for one side."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        owner, number, name = key.split(".")
+        if owner == side:
+            state.setdefault(int(number), {})[name] = value
+    document = optimizer.state_dict()
+    optimizer.load_state_dict({"state": state, "param_groups": document["param_groups"]})
+
+
+# ----------------------------------------------------------------------------------------------------- safe writing
+
+
+def write_safely(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one move.
+
+    Raises:
+        TrainingError: The disk is full or refuses; `path` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with _disk_errors(path):
+        try:
+            write(temporary)
+            _flush(temporary)
+            temporary.replace(path)
+            _flush(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        free = shutil.disk_usage(path.parent).free / 2**20
+        raise TrainingError(
+            f"{path} could not be written: {error}. {free:.0f} MiB are free there. What was saved before is untouched; "
+            "make room and run the same command again to go on."
+        ) from None
+
+
+def _flush(path: Path) -> None:
+    """Force a file or folder onto the disk; some systems refuse that for folders, where renaming is enough."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,183 @@
+"""Samples to tensors: one dataset for label-to-photo, photo-to-photo and layouts without photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from gesso.data.pairing import Sample
+from gesso.data.preprocessing import Geometry, Preprocessing, Size, apply_map, apply_photograph, apply_source
+from gesso.data.readers import Floats, Values, read_instance, read_label, read_photograph, read_source
+from gesso.errors import DataError
+from gesso.labels import ByteArray, LabelSpace, components
+
+Item = dict[str, Any]
+
+
+class SemanticDataset(Dataset[Item]):
+    """Reads, checks, preprocesses and converts samples.
+
+    An item is a dict of
+
+    - "label": (H, W) int64 class indices, `len(space)` where ignored;
+    - "instance": (H, W) int64 object ids from the file, or, where the sample has none, connected components of the label
+      map at its full resolution, before resizing (so that an object keeps one id however small it becomes);
+    - "image": (3, H, W) float32 in [-1, 1], where there is a photograph;
+    - "source": (N, H, W) float32 in [-1, 1], for photo-to-photo samples, which have no label and instance;
+    - "name": the sample's name;
+    - "size": (H, W) before the final padding.
+
+    `dataset[index, epoch]` draws the random geometry from (seed, epoch, index) alone, so it is the same whatever the number
+    of workers and the order of access; `dataset[index]` is epoch 0. Without training nothing is random.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        space: LabelSpace | None,
+        preprocessing: Preprocessing,
+        *,
+        training: bool,
+        seed: int = 0,
+        instances: bool = True,
+    ) -> None:
+        """Set up a dataset; files are opened only when items are asked for.
+
+        Args:
+            samples: From a listing of `gesso.data.layouts`.
+            space: Meaning of the label maps; None for photo-to-photo.
+            preprocessing: Resize, crop, flip, padding.
+            training: Whether crops and flips are drawn.
+            seed: Not negative; another seed gives other crops and flips.
+            instances: Whether items hold an instance map.
+
+        Raises:
+            DataError: There is no sample, a sample has neither label map nor source, or label maps have no label space.
+        """
+        _check_samples(samples, space)
+        self.samples = tuple(samples)
+        self.space = space
+        self.preprocessing = preprocessing
+        self.training = training
+        self.seed = seed
+        self.instances = instances
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Item:
+        """The item of an index, or of (index, epoch).
+
+        Raises:
+            DataError: A file cannot be read, or the files of the sample differ in size.
+            LabelError: The label map holds what its space does not know.
+        """
+        index, epoch = key if isinstance(key, tuple) else (key, 0)
+        sample = self.samples[index]
+        index %= len(self.samples)
+        rng = np.random.default_rng((self.seed, epoch, index)) if self.training else None
+        return self._pictures(sample, rng) if sample.source else self._layout(sample, rng)
+
+    def _layout(self, sample: Sample, rng: np.random.Generator | None) -> Item:
+        assert sample.label and self.space
+        label = read_label(sample.label, self.space)
+        geometry = self.preprocessing.plan(label.shape, rng)
+        item: Item = {"label": _ids(label, geometry), "name": sample.name, "size": geometry.size}
+        if self.instances:
+            item["instance"] = _ids(self._instance(sample, label), geometry)
+        if sample.image:
+            photograph = read_photograph(sample.image)
+            _same_size({sample.label: label.shape, sample.image: photograph.shape[:2]})
+            item["image"] = _image(photograph, geometry)
+        return item
+
+    def _instance(self, sample: Sample, label: Values) -> Values:
+        assert sample.label and self.space
+        if not sample.instance:
+            return components(label, self.space)
+        instance = read_instance(sample.instance)
+        _same_size({sample.label: label.shape, sample.instance: instance.shape})
+        return instance
+
+    def _pictures(self, sample: Sample, rng: np.random.Generator | None) -> Item:
+        assert sample.source
+        source = read_source(sample.source, sample.half)
+        geometry = self.preprocessing.plan(source.shape[:2], rng)
+        item: Item = {"source": _source(source, geometry), "name": sample.name, "size": geometry.size}
+        if sample.image:
+            photograph = read_photograph(sample.image, sample.half)
+            _same_size({sample.source: source.shape[:2], sample.image: photograph.shape[:2]})
+            item["image"] = _image(photograph, geometry)
+        return item
+
+
+def _check_samples(samples: Sequence[Sample], space: LabelSpace | None) -> None:
+    if not samples:
+        raise DataError("A dataset needs at least one sample; the listing holds none.")
+    for sample in samples:
+        if not sample.label and not sample.source:
+            raise DataError(f"Sample {sample.name} has neither a label map nor a source picture; it has no input.")
+        if sample.label and space is None:
+            raise DataError(
+                f"The label map {sample.label} needs a label space: put a labels.json beside the data, or name a "
+                "published space with --space."
+            )
+
+
+def _same_size(sizes: dict[Path, tuple[int, ...]]) -> None:
+    *_, (second, b) = sizes.items()
+    first, a = next(iter(sizes.items()))
+    if a != b:
+        turned = " One of them may be turned by an EXIF orientation that the other lacks." if a == b[::-1] else ""
+        raise DataError(
+            f"{first} is {a[1]}x{a[0]} but {second} is {b[1]}x{b[0]} (width x height); files of one sample must have the "
+            f"same size.{turned} Resize label and instance maps with nearest neighbour."
+        )
+
+
+def _ids(values: Values, geometry: Geometry) -> Tensor:
+    return torch.from_numpy(apply_map(values, geometry)).long()  # (H, W)
+
+
+def _image(photograph: ByteArray, geometry: Geometry) -> Tensor:
+    pixels = torch.from_numpy(apply_photograph(photograph, geometry))  # (H, W, 3)
+    # The official order of operations, so that the floats agree to the last bit.
+    return pixels.permute(2, 0, 1).contiguous().float().div_(255).sub_(0.5).div_(0.5)  # (3, H, W)
+
+
+def _source(source: Floats, geometry: Geometry) -> Tensor:
+    channels = torch.from_numpy(apply_source(source, geometry))  # (H, W, N)
+    return channels.permute(2, 0, 1).contiguous().sub_(0.5).div_(0.5)  # (N, H, W)
+
+
+def collate(items: Sequence[Item]) -> Item:
+    """Stack items to a batch: tensors (B, ...), names and sizes as lists.
+
+    Raises:
+        DataError: The items differ in size or in what they hold.
+    """
+    batch: Item = {}
+    for key, first in items[0].items():
+        values = [item.get(key) for item in items]
+        if not isinstance(first, Tensor):
+            batch[key] = values
+            continue
+        shapes: dict[Size | None, str] = {
+            getattr(v, "shape", None): i["name"] for v, i in zip(values, items, strict=True)
+        }
+        if len(shapes) > 1:
+            listed = "; ".join(f"{name}: {tuple(shape) if shape else 'none'}" for shape, name in shapes.items())
+            raise DataError(
+                f"The samples of a batch differ in {key!r}: {listed}. Bring all to one size with resize 'fixed' or a crop, "
+                "or use a batch size of 1."
+            )
+        batch[key] = default_collate(values)
+    if any(item.keys() != items[0].keys() for item in items):
+        raise DataError(f"Some samples of a batch hold other things than {', '.join(items[0])}; list them apart.")
+    return batch

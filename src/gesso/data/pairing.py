@@ -1,0 +1,135 @@
+"""Files on disk to samples: which files belong together, and which belong to nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gesso.errors import DataError
+
+EXTENSIONS = frozenset(f".{e}" for e in "png jpg jpeg bmp webp tif tiff ppm pgm npy".split())
+Half = Literal["", "AtoB", "BtoA"]
+Role = Literal["label", "source", "image", "instance"]
+
+_CALLED: dict[Role, str] = {
+    "label": "label map",
+    "source": "source picture",
+    "image": "photograph",
+    "instance": "instance map",
+}
+_ENDINGS: dict[Role, str] = {"label": "_labelIds", "image": "_leftImg8bit", "instance": "_instanceIds"}
+_SUFFIX = re.compile(r"_(leftImg8bit|gt(?:Fine|Coarse)_(?:labelIds|instanceIds|color))$")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The files of one training or test example.
+
+    Attributes:
+        name: The common stem, unique in its listing.
+        image: Photograph, the target; None in layout-only folders such as test sets.
+        label: Label map.
+        instance: Instance map.
+        source: Input picture of a photo-to-photo task, instead of a label map.
+        half: For a side-by-side file A|B (then `image` and `source` are that file): which half is the input.
+    """
+
+    name: str
+    image: Path | None = None
+    label: Path | None = None
+    instance: Path | None = None
+    source: Path | None = None
+    half: Half = ""
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A file that belongs to no sample, and what it lacks: a partner of that kind, or a "unique stem"."""
+
+    path: Path
+    lacks: str
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Images below a folder, sorted; hidden files are left out."""
+    found = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith(".")
+    ]
+    return sorted(found)
+
+
+def _only(files: list[Path], ending: str | None) -> list[Path]:
+    """Where some stems end like this (`_labelIds`), those files alone: others beside them are something else."""
+    return [f for f in files if ending and f.stem.endswith(ending)] or files
+
+
+def _key(file: Path, folder: Path) -> str:
+    return _SUFFIX.sub("", file.relative_to(folder).with_suffix("").as_posix())
+
+
+def collect(role: Role, folder: Path) -> tuple[dict[str, Path], list[Orphan]]:
+    """Stem -> file for one role; a second file with the same stem is an orphan."""
+    by_stem: dict[str, Path] = {}
+    orphans = []
+    for file in _only(image_files(folder), _ENDINGS.get(role)):
+        if by_stem.setdefault(_key(file, folder), file) is not file:
+            orphans.append(Orphan(file, "unique stem"))
+    return by_stem, orphans
+
+
+def pair(folders: Mapping[Role, Path | None], required: Iterable[Role]) -> tuple[list[Sample], list[Orphan]]:
+    """Join the files of several folders by stem.
+
+    A role whose folder is absent or empty is left out for all samples, unless it is required.
+
+    Raises:
+        DataError: A required folder is absent or empty, one file would play two roles, or no stem is complete.
+    """
+    found: dict[Role, dict[str, Path]] = {}
+    orphans: list[Orphan] = []
+    for role, folder in folders.items():
+        by_stem, repeated = collect(role, folder) if folder and folder.is_dir() else ({}, [])
+        if not by_stem and role in required:
+            state = "holds no image" if folder and folder.is_dir() else "does not exist"
+            raise DataError(f"The folder for {_CALLED[role]}s, {folder}, {state}. Allowed files: {extensions()}.")
+        orphans += repeated
+        if by_stem:
+            found[role] = by_stem
+    samples = []
+    for name in sorted(set().union(*found.values())):
+        lacking = [role for role in found if name not in found[role]]
+        if lacking:
+            file = next(by_stem[name] for by_stem in found.values() if name in by_stem)
+            orphans.append(Orphan(file, _CALLED[lacking[0]]))
+        else:
+            samples.append(_sample(name, {role: by_stem[name] for role, by_stem in found.items()}))
+    if not samples:
+        _refuse_unpaired(found)
+    return samples, sorted(orphans, key=lambda orphan: orphan.path)
+
+
+def _sample(name: str, files: dict[Role, Path]) -> Sample:
+    if len(set(files.values())) < len(files):
+        roles = " and ".join(_CALLED[role] for role in files)
+        raise DataError(f"{next(iter(files.values()))} would be {roles} at once; give each its own folder.")
+    return Sample(name, files.get("image"), files.get("label"), files.get("instance"), files.get("source"))
+
+
+def _refuse_unpaired(found: dict[Role, dict[str, Path]]) -> None:
+    examples = "; ".join(f"{_CALLED[role]}: {', '.join(sorted(stems)[:3])}" for role, stems in found.items())
+    raise DataError(
+        f"No files have a stem in common. The first stems are: {examples}. Files that belong together need the same "
+        "name up to the extension, in the same subfolder."
+    )
+
+
+def extensions() -> str:
+    """The file extensions that are read, for messages."""
+    return ", ".join(sorted(EXTENSIONS))

@@ -1,0 +1,187 @@
+"""What every painter of the toy world needs: the projection, the canvas, textures, and small sketches of polygons.
+
+Pictures are painted at OVERSAMPLE times their size, from back to front, and reduced in the end. Colours are float32, 0..255.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from gesso.data.toy_world import Camera, FloatArray, Kind, Light
+
+BoolArray = npt.NDArray[np.bool_]
+OVERSAMPLE = 2
+TILE = 512  # texels along a texture's side; textures wrap around
+
+STUFF = (Kind.SKY, Kind.ROAD, Kind.MARKING, Kind.SIDEWALK, Kind.GRASS, Kind.POLE)
+ORDINALS = {kind: ordinal for ordinal, kind in enumerate(STUFF)}  # objects are numbered from len(STUFF) on
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera with a picture size; u and v are columns and rows of the oversampled picture."""
+
+    camera: Camera
+    height: int
+    width: int
+
+    @property
+    def focal(self) -> float:
+        """Focal length in pixels."""
+        return self.camera.focal * self.height
+
+    @property
+    def horizon(self) -> float:
+        """Row of the horizon."""
+        return self.camera.horizon * self.height
+
+    @property
+    def centre(self) -> float:
+        """Column of the vanishing point."""
+        return self.camera.centre * self.width
+
+    def u(self, x: float | FloatArray, z: float | FloatArray) -> FloatArray:
+        """Columns of points x metres right of the road's middle, z metres away."""
+        return np.asarray(self.centre + self.focal * (x - self.camera.x) / z, dtype=np.float32)
+
+    def v(self, y: float | FloatArray, z: float | FloatArray) -> FloatArray:
+        """Rows of points y metres up, z metres away."""
+        return np.asarray(self.horizon + self.focal * (self.camera.height - y) / z, dtype=np.float32)
+
+    def project(self, points: FloatArray) -> FloatArray:
+        """(N, 3) points x, y, z -> (N, 2) columns and rows."""
+        x, y, z = points.T
+        return np.stack([self.u(x, z), self.v(y, z)], axis=1)
+
+    def box(self, u0: float, v0: float, u1: float, v1: float) -> tuple[int, int, int, int] | None:
+        """The whole pixels (left, top, right, bottom) that a rectangle touches, or None outside the picture."""
+        left, top = max(int(np.floor(u0)), 0), max(int(np.floor(v0)), 0)
+        right, bottom = min(int(np.ceil(u1)), self.width), min(int(np.ceil(v1)), self.height)
+        return (left, top, right, bottom) if left < right and top < bottom else None
+
+    def columns(self, left: int, right: int) -> FloatArray:
+        """(1, right - left) pixel centres."""
+        return np.arange(left + 0.5, right, dtype=np.float32)[None, :]
+
+    def rows(self, top: int, bottom: int) -> FloatArray:
+        """(bottom - top, 1) pixel centres."""
+        return np.arange(top + 0.5, bottom, dtype=np.float32)[:, None]
+
+
+@dataclass(frozen=True)
+class Glow:
+    """A lamp: shines only where the pixel at its middle still belongs to the object that carries it."""
+
+    u: float
+    v: float
+    radius: float
+    colour: tuple[float, float, float]
+    ordinal: int
+
+
+@dataclass
+class Canvas:
+    """The picture being painted.
+
+    Attributes:
+        view: Camera and size.
+        light: Time of day.
+        rgb: (H, W, 3) float32, 0..255.
+        ids: (H, W) uint8: a position in STUFF, or len(STUFF) + position in the list of objects.
+        glows: Lamps to add at the end.
+    """
+
+    view: View
+    light: Light
+    rgb: FloatArray = field(init=False)
+    ids: npt.NDArray[np.uint8] = field(init=False)
+    glows: list[Glow] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        shape = (self.view.height, self.view.width)
+        self.rgb = np.zeros((*shape, 3), dtype=np.float32)
+        self.ids = np.zeros(shape, dtype=np.uint8)
+
+    def paint(self, box: tuple[int, int, int, int], rgb: FloatArray, mask: BoolArray, ordinal: int) -> None:
+        """Lay (h, w, 3) colours over a box (left, top, right, bottom) where the (h, w) mask is set."""
+        left, top, right, bottom = box
+        np.copyto(self.rgb[top:bottom, left:right], rgb, where=mask[..., None])
+        np.copyto(self.ids[top:bottom, left:right], ordinal, where=mask)
+
+    def through_air(self, rgb: FloatArray, z: float) -> FloatArray:
+        """Colours as seen through z metres of haze."""
+        share = self.light.haze(z)
+        return rgb * np.float32(1 - share) + self.light.horizon * np.float32(share)
+
+
+# ----------------------------------------------------------------------------------------------------------- textures
+
+
+@cache
+def fractal() -> FloatArray:
+    """(TILE, TILE) float32 noise of many octaves, about unit variance, wrapping around."""
+    rng, total = np.random.default_rng(7), np.zeros((TILE, TILE), dtype=np.float32)
+    for cells in (8, 16, 32, 64, 128, 256):
+        grid = rng.standard_normal((cells, cells)).astype(np.float32)
+        total += ndimage.zoom(grid, TILE / cells, order=1, mode="grid-wrap", grid_mode=True) * (8 / cells) ** 0.6
+    return np.asarray(total / total.std(), dtype=np.float32)
+
+
+@cache
+def grain() -> FloatArray:
+    """(TILE, TILE) float32 white noise with unit variance."""
+    return np.random.default_rng(11).standard_normal((TILE, TILE)).astype(np.float32)
+
+
+def sample(tile: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Texels at whole coordinates; x and y broadcast against each other."""
+    return tile[y.astype(np.int32) & (TILE - 1), x.astype(np.int32) & (TILE - 1)]
+
+
+def cover(inside: FloatArray, footprint: FloatArray | float) -> FloatArray:
+    """How much of a pixel lies inside an edge: `inside` metres past it, pixels `footprint` metres wide."""
+    return np.clip(inside / footprint + np.float32(0.5), 0, 1)
+
+
+# ----------------------------------------------------------------------------------------------------------- sketches
+
+
+class Sketch:
+    """A few flat polygons over a part of the picture; painted onto the canvas as one object."""
+
+    def __init__(self, canvas: Canvas, box: tuple[int, int, int, int]) -> None:
+        self.canvas, self.box = canvas, box
+        self.image = Image.new("RGBA", (box[2] - box[0], box[3] - box[1]))
+        self.draw = ImageDraw.Draw(self.image)
+        self.offset = np.array(box[:2], dtype=np.float32) + np.float32(0.5)
+
+    def polygon(self, points: FloatArray, colour: Iterable[float], part: int = 1) -> None:
+        """Fill a polygon of (N, 2) picture points; `part` (1..255) tells parts of one sketch apart."""
+        self.draw.polygon((points - self.offset).ravel().tolist(), fill=_rgba(colour, part))
+
+    def ellipse(self, u: float, v: float, ru: float, rv: float, colour: Iterable[float], part: int = 1) -> None:
+        """Fill an ellipse around (u, v)."""
+        x, y = u - float(self.offset[0]), v - float(self.offset[1])
+        self.draw.ellipse((x - ru, y - rv, x + ru, y + rv), fill=_rgba(colour, part))
+
+    def finish(self, z: float, ordinals: dict[int, int], shade: FloatArray | None = None) -> None:
+        """Paint the sketch: `ordinals` per part, `shade` (h, w) or broadcastable multiplies the colours."""
+        pixels = np.asarray(self.image)
+        rgb = pixels[..., :3].astype(np.float32)
+        if shade is not None:
+            rgb *= shade[..., None]
+        rgb = self.canvas.through_air(rgb, z)
+        for part, ordinal in ordinals.items():
+            self.canvas.paint(self.box, rgb, pixels[..., 3] == part, ordinal)
+
+
+def _rgba(colour: Iterable[float], part: int) -> tuple[int, int, int, int]:
+    red, green, blue = (min(max(round(float(c)), 0), 255) for c in colour)
+    return red, green, blue, part

@@ -1,0 +1,51 @@
+"""Contact sheets: pictures in a grid, for people who would rather look than read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+Picture = npt.NDArray[np.uint8]
+GAP = 4
+BACKGROUND = 245
+
+
+def to_uint8(image: Tensor) -> Picture:
+    """(..., 3, H, W) in [-1, 1] -> (..., H, W, 3) uint8 by clipping and rounding."""
+    scaled = (image.detach().float() + 1.0) * 127.5
+    return scaled.clamp(0, 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+
+
+def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str] = (), captions: Sequence[str] = ()) -> Image.Image:
+    """A grid of pictures.
+
+    Args:
+        rows: Pictures (H, W, 3) uint8, row by row; each column is as wide as its widest picture.
+        titles: One line above each column.
+        captions: One line above each row.
+    """
+    text = 14
+    heights = [max(p.shape[0] for p in row) for row in rows]
+    widths = [max(p.shape[1] for p in column) for column in zip(*rows, strict=True)]
+    head = text + GAP if titles else 0
+    caption = text if captions else 0
+    size = (sum(widths) + GAP * (len(widths) + 1), head + sum(heights) + (GAP + caption) * len(rows) + GAP)
+    page = Image.new("RGB", size, (BACKGROUND,) * 3)
+    draw = ImageDraw.Draw(page)
+    lefts = [GAP + sum(widths[:i]) + GAP * i for i in range(len(widths))]
+    for left, title in zip(lefts, titles, strict=False):
+        draw.text((left, GAP), title, fill=(20, 20, 20))
+    top = head + GAP
+    for number, row in enumerate(rows):
+        if captions:
+            draw.text((GAP, top), captions[number], fill=(20, 20, 20))
+            top += caption
+        for left, picture in zip(lefts, row, strict=True):
+            page.paste(Image.fromarray(picture), (left, top))
+        top += heights[number] + GAP
+    return page

@@ -1,0 +1,143 @@
+"""What a run writes while it trains: log.jsonl, TensorBoard events, pictures of fixed samples; and what it shows."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from gesso.errors import TrainingError
+from gesso.pictures import Picture, sheet
+
+PLAIN_SECONDS = 30.0  # between lines where no progress bar can be drawn
+
+
+class RunLog:
+    """Collects losses as tensors and turns them into numbers only when a line is due.
+
+    Args:
+        run: The run folder.
+        step: Steps already taken; later lines of an earlier attempt are dropped from the log.
+        total: Steps of the whole training.
+        console: Where progress is shown; None for silence.
+    """
+
+    def __init__(self, run: Path, step: int, total: int, console: Console | None) -> None:
+        self.path = run / "log.jsonl"
+        self.samples = run / "samples"
+        self.samples.mkdir(parents=True, exist_ok=True)
+        self._drop_lines_after(step)
+        self._writer = SummaryWriter(str(run), purge_step=step)
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+        self._first = step
+        self._started = self._last_line = time.perf_counter()
+        self.photographs = 0
+        self.busy = 0.0  # seconds inside training steps
+        self._console = console
+        self._bar = _progress(console)
+        self._task = self._bar.add_task("training", total=total, completed=step, losses="", speed="")
+        self._bar.start()
+
+    def add(self, losses: Mapping[str, Tensor], photographs: int, seconds: float) -> None:
+        """Take the losses of one step; nothing waits for the device here."""
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value
+        self._count += 1
+        self.photographs += photographs
+        self.busy += seconds
+
+    def flush(self, step: int, extra: Mapping[str, float]) -> None:
+        """Write the mean losses since the last line.
+
+        Raises:
+            TrainingError: A loss is not finite; the message names it.
+        """
+        if not self._count:
+            return
+        means = {name: float(value) / self._count for name, value in self._sums.items()}
+        self._sums, count, self._count = {}, self._count, 0
+        if bad := [name for name, value in means.items() if not math.isfinite(value)]:
+            raise TrainingError(
+                f"The loss {' and '.join(bad)} became infinite or not a number between steps {step - count} and {step}. "
+                "The last saved state and model are intact. Lower --lr, train with --precision 32-true, or run gesso doctor "
+                "on the data; then run the same command again to go on from that state."
+            )
+        elapsed = time.perf_counter() - self._started
+        speed, outside = self.speed()
+        self.line(step, **means, **extra, images_per_second=speed, outside_step=outside, seconds=elapsed)
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+        self._show(step, shown, f"{speed:.2f} images/s")
+
+    def speed(self) -> tuple[float, float]:
+        """Photographs per second since the start, and the share of the time spent outside training steps."""
+        elapsed = time.perf_counter() - self._started
+        return self.photographs / elapsed, 1.0 - self.busy / elapsed
+
+    def line(self, step: int, **values: float) -> None:
+        """One line of log.jsonl, and the same as TensorBoard scalars."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in values.items()}}) + "\n")
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def pictures(self, step: int, name: str, rows: list[list[Picture]], titles: list[str]) -> None:
+        """A sheet of samples as samples/NAME-STEP.png and in TensorBoard."""
+        page = sheet(rows, titles)
+        page.save(self.samples / f"{name}-{step:08d}.png")
+        pixels = torch.frombuffer(bytearray(page.tobytes()), dtype=torch.uint8).reshape(page.height, page.width, 3)
+        self._writer.add_image(name, pixels, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Stop the progress bar and finish the event file."""
+        self._bar.stop()
+        self._writer.close()
+
+    def _show(self, step: int, losses: str, speed: str) -> None:
+        self._bar.update(self._task, completed=step, losses=losses, speed=speed)
+        if self._console is None or self._console.is_terminal:
+            return
+        now = time.perf_counter()
+        if now - self._last_line >= PLAIN_SECONDS:
+            self._last_line = now
+            total = self._bar.tasks[0].total or 0
+            left = (now - self._started) / max(step - self._first, 1) * (total - step)
+            self._console.print(
+                f"step {step} of {total:.0f}  {losses}  {speed}  {left / 60:.0f} min left", soft_wrap=True
+            )
+
+    def _drop_lines_after(self, step: int) -> None:
+        if not self.path.exists():
+            return
+        kept = [line for line in self.path.read_text().splitlines() if (n := _step_of(line)) is not None and n <= step]
+        self.path.write_text("".join(f"{line}\n" for line in kept))
+
+
+def _step_of(line: str) -> int | None:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # a line cut off by a kill
+        return None
+
+
+def _progress(console: Console | None) -> Progress:
+    columns: list[Any] = [
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("/"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TextColumn("{task.fields[losses]}", style="dim"),
+    ]
+    return Progress(*columns, console=console, disable=console is None or not console.is_terminal, transient=True)
