@@ -27,7 +27,8 @@ fix: $(INSTALLED)  ## mend what ruff can mend, and format
 	$(BIN)/ruff format
 
 docs: $(INSTALLED)  ## build the documentation into site/, warnings are errors
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "the documentation is in site/index.html"
 
 bench: $(INSTALLED)  ## throughput of loader, toy world and training (BENCH_ARGS="...")
 	$(BIN)/python benchmarks/throughput.py $(BENCH_ARGS)
@@ -41,7 +42,7 @@ wheel-smoke: $(INSTALLED)  ## build the wheel, install it in a clean environment
 	$(BIN)/python -m venv "$$tmp/venv"; \
 	"$$tmp/venv/bin/python" -m pip install --quiet "$$tmp"/dist/*.whl; \
 	cd "$$tmp"; CI=true venv/bin/gesso demo --out "$$tmp/demo" --scenes 12 --minutes 0.2; \
-	find "$$tmp/demo" -name '*.html' | grep -q . || { echo "gesso demo left no HTML page in its folder" >&2; exit 1; }; \
+	find "$$tmp/demo" -name '*.html' 2>/dev/null | grep -q . || { echo "gesso demo left no HTML page in its folder" >&2; exit 1; }; \
 	echo "the installed wheel runs gesso demo"
 
 # The stamp is written last: an interrupted installation starts again. An environment whose interpreter or pip is gone is made anew.

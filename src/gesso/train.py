@@ -26,11 +26,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from gesso import checkpoints, labels
 from gesso.checkpoints import ModelInfo, NetworkDescription
 from gesso.data.dataset import collate
-from gesso.errors import ConfigError
+from gesso.devices import choose_device
+from gesso.errors import ConfigError, TrainingError
 from gesso.labels import LabelSpace, Semantics
 from gesso.pictures import Picture, to_uint8
 from gesso.recipes.protocol import Players, Recipe, TrainingConfig
-from gesso.train_log import RunLog
+from gesso.train_log import RETRY, RunLog
 
 FREE_TO_CHANGE = {"workers", "log_every", "sample_every", "save_every", "keep"}  # between attempts of one run
 FIXED_SAMPLES = 6
@@ -180,21 +181,6 @@ def _loop(session: Session, first: int, last: int, log: RunLog | None) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- engine
-
-
-def choose_device(device: str) -> str:
-    """Resolve "auto" to cuda, mps or cpu, whichever comes first.
-
-    Raises:
-        ConfigError: The device is not on this machine.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        return next(name for name, present in there.items() if present)
-    if not there.get(device.partition(":")[0], False):
-        present = ", ".join(name for name, here in there.items() if here)
-        raise ConfigError(f"--device {device} is not available on this machine; choose auto, or one of: {present}.")
-    return device
 
 
 def make_fabric(device: str, precision: str) -> Fabric:
@@ -352,6 +338,9 @@ def save(session: Session, step: int) -> None:
         "optimizers": checkpoints.optimizer_tensors(session.optimizers),
         "averaged": _named(session.averaged),
     }
+    for name, network in players.trained.items():
+        if not all(bool(p.isfinite().all()) for p in network.parameters()):
+            raise TrainingError(f"Weights of the {name} became infinite or not a number by step {step}. {RETRY}")
     document = {"samples": session.samples}
     checkpoints.save_state(session.run / "state", step, parts, document, session.config.keep)
     networks = session.for_synthesis()

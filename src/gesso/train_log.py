@@ -18,6 +18,10 @@ from torch.utils.tensorboard import SummaryWriter
 from gesso.errors import TrainingError
 from gesso.pictures import Picture, sheet
 
+RETRY = (
+    "The last saved state and model are intact. Lower --lr, train with --precision 32-true, or run gesso doctor on the data; "
+    "then run the same command again to go on from that state."
+)
 PLAIN_SECONDS = 30.0  # between lines where no progress bar can be drawn
 
 
@@ -68,9 +72,7 @@ class RunLog:
         self._sums, count, self._count = {}, self._count, 0
         if bad := [name for name, value in means.items() if not math.isfinite(value)]:
             raise TrainingError(
-                f"The loss {' and '.join(bad)} became infinite or not a number between steps {step - count} and {step}. "
-                "The last saved state and model are intact. Lower --lr, train with --precision 32-true, or run gesso doctor "
-                "on the data; then run the same command again to go on from that state."
+                f"The loss {' and '.join(bad)} became infinite or not a number between steps {step - count} and {step}. {RETRY}"
             )
         elapsed = time.perf_counter() - self._started
         speed, outside = self.speed()

@@ -227,7 +227,7 @@ def pairs(root: str | Path, split: str = "train", direction: Literal["AtoB", "Bt
         direction: "AtoB" makes B from A.
     """
     root = Path(root)
-    if not (root.is_dir() and split not in _USUAL_SPLITS and (root / split).is_dir()):
+    if not (root / split).is_dir():  # a folder of any name may be asked for
         _require("pairs", root, split)
     files, orphans = collect("source", root / split)
     if not files:

@@ -5,27 +5,18 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from gesso.data.toy_backdrop import paint_ground, paint_sky
 from gesso.data.toy_buildings import paint_building
 from gesso.data.toy_cars import paint_car
 from gesso.data.toy_paint import OVERSAMPLE, STUFF, Canvas, View
 from gesso.data.toy_props import paint_lamp, paint_person, paint_sign, paint_tree
-from gesso.data.toy_world import Building, Kind, Prop, World, compose
-from gesso.errors import DataError
+from gesso.data.toy_world import Building, Kind, compose
 
 PAINTERS = {
     Kind.TREE: paint_tree, Kind.POLE: paint_lamp, Kind.SIGN: paint_sign, Kind.CAR: paint_car, Kind.PERSON: paint_person

@@ -67,6 +67,11 @@ PRESETS: dict[str, Config] = {
 }
 
 
+def multiple(config: Config) -> int:
+    """The generator halves height and width `generator_downs` times."""
+    return int(2**config.generator_downs)
+
+
 def build(config: Config, semantics: Semantics) -> Players:
     """Generator and discriminator with their initial weights, and VGG-19 where the perceptual loss is on.
 

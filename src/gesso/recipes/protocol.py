@@ -97,8 +97,17 @@ class Recipe(Protocol):
     """A module of `gesso.recipes`: how one paper trains."""
 
     NAME: str
-    Config: type[Any]
-    PRESETS: Mapping[str, Any]
+
+    @property
+    def Config(self) -> type[Any]:
+        """Its settings: a frozen pydantic model."""
+
+    @property
+    def PRESETS(self) -> Mapping[str, Any]:
+        """Published and shipped configurations by name."""
+
+    def multiple(self, config: Any) -> int:
+        """What height and width of a layout must be multiples of."""
 
     def build(self, config: Any, semantics: Semantics) -> Players:
         """Networks with their initial weights, drawn from the global random state."""

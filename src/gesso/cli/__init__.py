@@ -1,0 +1,49 @@
+"""The command line: one module per command, imported only when that command runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App
+
+from gesso import __version__
+from gesso.errors import GessoError
+
+HELP = {
+    "demo": "Toy scenes, a short training, photographs and a page that shows them.",
+    "doctor": "Say what training would trip over in a dataset.",
+    "generate": "Turn a folder of layouts into photographs.",
+    "info": "Say what a model file says of itself.",
+    "toy": "Write procedural street scenes with exact label and instance maps.",
+    "train": "Train a model, or go on training.",
+}
+COMMANDS: tuple[str, ...] = tuple(HELP)
+
+
+def make_app() -> App:
+    """The application, with its commands still to be imported."""
+    app = App(
+        name="gesso",
+        version=__version__,
+        help="Photographs from semantic layouts. Add --debug to any command to see tracebacks of errors.",
+    )
+    for name, text in HELP.items():
+        app.command(f"gesso.cli.{name}:{name}", name=name, help=text)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; errors that the user can mend are printed without a traceback, with exit code 1."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in tokens
+    try:
+        make_app()([token for token in tokens if token != "--debug"])
+    except GessoError as error:
+        if debug:
+            raise
+        print(f"gesso: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("gesso: stopped. Run the same command again to go on.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,109 @@
+"""What several commands share: where the data are, and how progress looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gesso.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from gesso.data.layouts import Listing
+
+Thing = TypeVar("Thing")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DataFlags:
+    """Where the data are.
+
+    Attributes:
+        labels: Folder of label maps, instead of DATA.
+        images: Folder of photographs; paired with label maps by name.
+        instances: Folder of instance maps.
+        sources: Folder of input pictures for photo-to-photo tasks, instead of label maps.
+        convention: Folder convention of DATA; "auto" recognises it.
+        direction: Which half of side-by-side pictures is the input.
+        space: Label space: a published name such as cityscapes, or a labels.json.
+    """
+
+    labels: Path | None = None
+    images: Path | None = None
+    instances: Path | None = None
+    sources: Path | None = None
+    convention: str = "auto"
+    direction: Literal["AtoB", "BtoA"] = "AtoB"
+    space: str | None = None
+
+
+Data = Annotated[DataFlags | None, Parameter(name="*")]
+
+
+def open_listing(data: Path | None, flags: DataFlags, split: str) -> Listing:
+    """The samples that a command was pointed at.
+
+    Raises:
+        ConfigError: Neither or both of DATA and folders were given.
+        DataError: Nothing can be read there.
+    """
+    from gesso.data import layouts
+    from gesso.data.spaces import resolve
+
+    folders = (flags.labels, flags.images, flags.instances, flags.sources)
+    if (data is None) == (not any(folders)):
+        raise ConfigError(
+            "Give either a dataset folder, or --labels (or --sources) with --images; not both, not neither."
+        )
+    if data is None:
+        listing = layouts.folders(
+            labels=flags.labels, images=flags.images, instances=flags.instances, sources=flags.sources
+        )
+    elif flags.direction == "BtoA":
+        listing = layouts.pairs(data, split, flags.direction)
+    else:
+        listing = layouts.find(data, split, flags.convention)
+    return replace(listing, space=resolve(flags.space)) if flags.space else listing
+
+
+def require_space(listing: Listing) -> None:
+    """Refuse label maps that have no meaning yet.
+
+    Raises:
+        DataError: There are label maps and no label space.
+    """
+    if listing.space is None and any(sample.label for sample in listing.samples):
+        raise DataError(
+            f"The label maps in {listing.root} have no label space: nothing says which class a value means. Name one with "
+            "--space (a published name or a labels.json), or let gesso doctor write one with --write-labels."
+        )
+
+
+def track(things: Iterable[Thing], description: str, total: int, console: Console) -> Iterator[Thing]:
+    """Go through things with a progress bar."""
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield from bar.track(things, total=total, description=description)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """HEIGHTxWIDTH -> (height, width) in pixels.
+
+    Raises:
+        ConfigError: The text is not of that form.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise ConfigError(f"{text!r} is not a size; write HEIGHTxWIDTH in pixels, such as 128x256.")
+    return int(parts[0]), int(parts[1])

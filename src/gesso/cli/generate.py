@@ -1,0 +1,163 @@
+"""`gesso generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from gesso.cli.common import Data, DataFlags, open_listing, track
+from gesso.errors import DataError
+
+if TYPE_CHECKING:
+    from gesso.data.dataset import SemanticDataset
+    from gesso.data.layouts import Listing
+    from gesso.synthesis.synthesizer import Synthesizer
+
+SHEET_ROWS = 16
+
+
+def generate(
+    model: Path,
+    data: Path | None = None,
+    *,
+    out: Path = Path("generated"),
+    split: str = "",
+    seed: int = 0,
+    batch: int = 1,
+    original_size: bool = False,
+    colour: bool = False,
+    contact_sheet: bool = False,
+    limit: int | None = None,
+    device: str = "auto",
+    flags: Data = None,
+) -> None:
+    """Turn a folder of layouts into photographs.
+
+    Example: gesso generate run/model.safetensors scenes --split val --out photographs --contact-sheet
+
+    Parameters
+    ----------
+    model: Path
+        A .safetensors written by gesso.
+    data: Path
+        Folder of a dataset, folder of label maps, or one label map.
+    out: Path
+        Folder for the photographs, one PNG per layout.
+    split: str
+        Part of DATA; by default val, test or train, whichever is there first.
+    seed: int
+        Of what a layout leaves open.
+    batch: int
+        Layouts at a time; they must be of one size.
+    original_size: bool
+        Keep the layouts' own size instead of the size that the model was trained at.
+    colour: bool
+        Also write each layout in its classes' colours.
+    contact_sheet: bool
+        Also write contact-sheet.png: layout, photograph and, where there is one, the real photograph.
+    limit: int
+        Only the first so many layouts.
+    device: str
+        auto, cpu, cuda, cuda:N or mps.
+    """
+    from gesso.pictures import sheet
+    from gesso.synthesis.synthesizer import load, save_png
+
+    console = Console()
+    synth = load(model, device)
+    layouts = open_layouts(synth, data, flags or DataFlags(), split, limit, original_size)
+    out.mkdir(parents=True, exist_ok=True)
+    rows: list[list[Any]] = []
+    results = synthesise(synth, layouts, seed, batch)
+    for item, image in track(results, "generating", len(layouts), console):
+        path = out / f"{item['name']}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_png(path, image, synth.record(seed))
+        if colour:
+            save_png(path.with_name(f"{path.stem}-layout.png"), picture_of(item, synth), {})
+        if contact_sheet and len(rows) < SHEET_ROWS:
+            rows.append([picture_of(item, synth), image, *real_of(item)])
+    if contact_sheet:
+        sheet(rows, ["layout", "generated", "real"][: len(rows[0])]).save(out / "contact-sheet.png")
+    console.print(f"{len(layouts)} photographs in {out}", soft_wrap=True)
+
+
+def open_layouts(
+    synth: Synthesizer, data: Path | None, flags: DataFlags, split: str, limit: int | None, original_size: bool
+) -> SemanticDataset:
+    """The layouts to be rendered, resized as in training unless their own size is to be kept."""
+    from gesso.data.dataset import SemanticDataset
+    from gesso.data.preprocessing import Preprocessing
+
+    listing = _listing(data, flags, split)
+    saved = Preprocessing.model_validate(synth.info.preprocessing)
+    preprocessing = Preprocessing() if original_size else saved.model_copy(update={"multiple": 1, "crop": None})
+    if saved.resize == "fixed" and saved.crop and not original_size:
+        preprocessing = preprocessing.model_copy(update={"height": saved.crop[0], "width": saved.crop[1]})
+    return SemanticDataset(
+        listing.samples[:limit],
+        synth.label_space,
+        preprocessing,
+        training=False,
+        instances=synth.info.semantics.boundary,
+    )
+
+
+def _listing(data: Path | None, flags: DataFlags, split: str) -> Listing:
+    """A dataset, a bare folder of label maps, or one file."""
+    from gesso.data import layouts
+    from gesso.data.pairing import Sample
+
+    if data is not None and data.is_file():
+        return layouts.Listing("file", data.parent, "", (Sample(data.stem, label=data),), (), None)
+    if data is None:
+        return open_listing(data, flags, split)
+    try:
+        there = layouts.splits(data)
+    except DataError:
+        if not data.is_dir() or split:
+            raise
+        return layouts.folders(labels=data)
+    first = next((name for name in ("val", "test", "train") if name in there), there[0] if there else "train")
+    return open_listing(data, flags, split or first)
+
+
+def synthesise(
+    synth: Synthesizer, layouts: SemanticDataset, seed: int, batch: int
+) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Items with their photographs, `batch` at a time."""
+    import torch
+
+    from gesso.data.dataset import collate
+
+    for start in range(0, len(layouts), batch):
+        items = [layouts[i] for i in range(start, min(start + batch, len(layouts)))]
+        stack = collate(items)
+        if "source" in stack:
+            pictures = (stack["source"].movedim(1, -1) + 1) / 2
+            images = synth(pictures.numpy(), seed=seed)
+        else:
+            instances = stack["instance"].numpy() if "instance" in stack else None
+            images = synth(stack["label"].to(torch.int64).numpy(), instances, seed=seed)
+        yield from zip(items, images, strict=True)
+
+
+def picture_of(item: dict[str, Any], synth: Synthesizer) -> Any:
+    """The layout as a picture."""
+    from gesso.labels import colourise
+    from gesso.pictures import to_uint8
+
+    if "label" in item and synth.label_space is not None:
+        return colourise(item["label"].numpy(), synth.label_space)
+    source = item["source"]
+    return to_uint8(source[:3] if source.shape[0] >= 3 else source[:1].expand(3, -1, -1))
+
+
+def real_of(item: dict[str, Any]) -> list[Any]:
+    """The real photograph, if there is one."""
+    from gesso.pictures import to_uint8
+
+    return [to_uint8(item["image"])] if "image" in item else []

@@ -1,0 +1,252 @@
+"""`gesso train`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import yaml
+from cyclopts import Parameter
+from pydantic import BaseModel, Field, ValidationError, create_model
+from rich.console import Console
+from rich.table import Table
+
+from gesso.cli.common import Data, DataFlags, open_listing, require_space, track
+from gesso.errors import ConfigError, DataError
+from gesso.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from gesso.data.layouts import Listing
+    from gesso.labels import Semantics
+    from gesso.recipes.protocol import Recipe, TrainingConfig
+    from gesso.train import TrainingData
+
+DEFAULT_PRESET = "pix2pixhd-small"
+
+
+def _settings() -> type[BaseModel]:
+    """All settings of all recipes as optional flags; what is not given stays with the preset."""
+    fields: dict[str, Any] = {}
+    for recipe in RECIPES.values():
+        for name, field in recipe.Config.model_fields.items():
+            if name != "preset":
+                text = f"{field.description} (default {field.default})"
+                fields[name] = (Optional[field.annotation], Field(None, description=text))  # noqa: UP045 (built at run time)
+    return create_model("Settings", **fields)
+
+
+Settings = _settings()
+
+
+def train(
+    data: Path | None = None,
+    *,
+    out: Path = Path("run"),
+    preset: str = "",
+    config: Path | None = None,
+    split: str = "train",
+    val_split: str = "val",
+    device: str = "auto",
+    stop_at: int | None = None,
+    dry_run: bool = False,
+    flags: Data = None,
+    settings: Annotated[Settings | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
+) -> None:
+    """Train a model, or go on training: the same command resumes.
+
+    Example: gesso train scenes --preset pix2pixhd-small --out run
+
+    Parameters
+    ----------
+    data: Path
+        Folder of a dataset; see gesso doctor.
+    out: Path
+        The run folder; it gets model.safetensors, samples, a log and the state to resume from.
+    preset: str
+        Configuration to start from.
+    config: Path
+        YAML or JSON file with settings, such as the config.json of a run; flags win over it.
+    split: str
+        Part of DATA to learn from.
+    val_split: str
+        Part of DATA for held-out samples; skipped if it is not there.
+    device: str
+        auto, cpu, cuda, cuda:N or mps.
+    stop_at: int
+        Stop, resumable, after this many steps in all.
+    dry_run: bool
+        Print settings, network sizes and an estimate of memory and time; train nothing.
+    """
+    document = read_config(config)
+    recipe, resolved = resolve(preset, document, settings)
+    origin = document.get("data", {})
+    where = Path(origin["root"]) if data is None and flags is None and origin.get("root") else data
+    console = Console()
+    learning = open_data(recipe, resolved, where, flags or DataFlags(), split, val_split)
+    if dry_run:
+        show_plan(recipe, resolved, learning, device, console)
+        return
+    from gesso.train import fit
+
+    result = fit(recipe, resolved, learning, out, device=device, console=console, stop_at=stop_at)
+    state = "finished" if result.finished else "stopped; run the same command again to go on"
+    console.print(f"{state} after {result.step} steps; the model is {out / 'model.safetensors'}", soft_wrap=True)
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """The content of a YAML or JSON file of settings.
+
+    Raises:
+        ConfigError: It cannot be read, or is not a table of settings.
+    """
+    if path is None:
+        return {}
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"Cannot read settings from {path}: {error}.") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} holds no settings; write lines such as 'epochs: 20'.")
+    return {**document, "__file__": str(path)}
+
+
+def resolve(preset: str, document: dict[str, Any], settings: BaseModel | None) -> tuple[Recipe, TrainingConfig]:
+    """The recipe and its settings: preset, then file, then flags.
+
+    Raises:
+        ConfigError: A preset, key or value is not known or not possible; the message names it and where it came from.
+    """
+    origin = document.get("__file__", "the command line")
+    given = {k: v for k, v in document.items() if k not in ("__file__", "data", "recipe")}
+    name = preset or str(given.pop("preset", "")) or DEFAULT_PRESET
+    recipe = next((r for r in RECIPES.values() if name in r.PRESETS), None)
+    if recipe is None:
+        known = [p for r in RECIPES.values() for p in r.PRESETS]
+        raise ConfigError(f"There is no preset {name!r}{_suggest(name, known)}. Presets: {', '.join(known)}.")
+    given.pop("preset", None)
+    flags = {k: getattr(settings, k) for k in settings.model_fields_set} if settings else {}
+    known = list(recipe.Config.model_fields)
+    if unknown := [k for k in given if k not in known]:
+        raise ConfigError(
+            f"{origin}: unknown setting {unknown[0]!r}{_suggest(unknown[0], known)}; see gesso train --help."
+        )
+    values = {**recipe.PRESETS[name].model_dump(), **given, **flags}
+    try:
+        return recipe, recipe.Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(e, given, flags, origin) for e in error.errors())) from None
+
+
+def _explain(error: Any, given: dict[str, Any], flags: dict[str, Any], origin: str) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return str(message)
+    key = str(error["loc"][0])
+    where = f"--{key.replace('_', '-')}" if key in flags or key not in given else f"{origin}: {key}"
+    return f"{where} {error['input']!r}: {message}"
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def open_data(
+    recipe: Recipe, config: TrainingConfig, data: Path | None, flags: DataFlags, split: str, val_split: str
+) -> TrainingData:
+    """Datasets for training and validation.
+
+    Raises:
+        DataError: There is nothing to learn from.
+    """
+    from gesso.data.dataset import SemanticDataset
+    from gesso.data.preprocessing import Preprocessing
+    from gesso.train import TrainingData
+
+    listing = open_listing(data, flags, split)
+    require_space(listing)
+    pairs = [sample for sample in listing.samples if sample.image]
+    if not pairs:
+        raise DataError(f"{listing.root} has no layout with a photograph in split {split!r}: nothing to learn from.")
+    sides = {
+        "fixed": (config.height, config.width),
+        "scale_width": (None, config.width),
+        "scale_shortside": (config.height, None),
+    }
+    height, width = sides.get(config.resize, (None, None))
+    preprocessing = Preprocessing(
+        resize=config.resize,
+        height=height,
+        width=width,
+        crop=config.crop,
+        flip=config.flip,
+        multiple=recipe.multiple(config),
+    )
+    semantics = find_semantics(listing, config)
+    held_out = _held_out(data, flags, val_split, split)
+
+    def dataset(samples: Any, training: bool) -> SemanticDataset:
+        return SemanticDataset(
+            samples, listing.space, preprocessing, training=training, seed=config.seed, instances=semantics.boundary
+        )
+
+    return TrainingData(
+        training=dataset(pairs, True),
+        validation=dataset(held_out, False) if held_out else None,
+        space=listing.space,
+        semantics=semantics,
+        preprocessing=preprocessing.model_dump(mode="json"),
+        origin={"root": str(listing.root.resolve()), "split": split, "convention": listing.convention},
+    )
+
+
+def find_semantics(listing: Listing, config: TrainingConfig) -> Semantics:
+    """What the network's input is made of, where the settings leave it to the data."""
+    from gesso.data.readers import read_source
+    from gesso.labels import Semantics
+
+    space, first = listing.space, listing.samples[0]
+    if first.source:
+        return Semantics(source_channels=read_source(first.source, first.half).shape[-1])
+    assert space is not None
+    has_instances = bool(space.things) or any(sample.instance for sample in listing.samples)
+    return Semantics(
+        classes=len(space),
+        dont_care=bool(space.ignore) if config.dont_care is None else config.dont_care,
+        boundary=has_instances if config.boundary is None else config.boundary,
+    )
+
+
+def _held_out(data: Path | None, flags: DataFlags, val_split: str, split: str) -> list[Any]:
+    from gesso.data import layouts
+
+    if data is None or val_split == split or val_split not in layouts.splits(data):
+        return []
+    return list(open_listing(data, flags, val_split).samples)
+
+
+def show_plan(recipe: Recipe, config: TrainingConfig, data: TrainingData, device: str, console: Console) -> None:
+    """Settings, sizes and an estimate of memory and time."""
+    from gesso.devices import choose_device
+    from gesso.estimates import estimate
+    from gesso.train import total_steps
+
+    samples = len(data.training)  # type: ignore[arg-type]
+    first = next(iter(track([data.training[0]], "reading", 1, console)))
+    size = tuple(next(first[k] for k in ("image", "label", "source") if k in first).shape[-2:])
+    guess = estimate(recipe, config, data.semantics, (size[0], size[1]), device=choose_device(device))
+    console.print_json(json.dumps({"recipe": recipe.NAME, **json.loads(config.model_dump_json())}))
+    steps = total_steps(config, samples)
+    table = Table.grid(padding=(0, 2))
+    table.add_row("data", f"{samples} samples, {size[0]}x{size[1]} after preprocessing")
+    table.add_row("semantics", f"{data.semantics.channels} channels: {data.semantics}")
+    for name, count in guess.parameters.items():
+        table.add_row(name, f"{count:,} parameters")
+    table.add_row("arithmetic", f"{guess.flops / 1e9:.1f} GFLOP per step")
+    table.add_row("memory", f"about {guess.memory / 2**30:.1f} GiB at the peak")
+    if guess.seconds is not None:
+        hours = guess.seconds * steps / 3600
+        table.add_row("time", f"about {guess.seconds:.2f} s per step here, {hours:.1f} h for all {steps} steps")
+    console.print(table)

@@ -1,0 +1,162 @@
+"""One sample through the very readers that training uses, and what is wrong with its files.
+
+Every file gets at most one finding, the first thing to mend: an unreadable label map does not also differ in size.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gesso.data.doctor_files import Counts, Finding, ScannedFile, UnknownValue, read_header, without_path
+from gesso.data.doctor_maps import scan_label
+from gesso.data.pairing import Half, Sample
+from gesso.data.readers import read_instance, read_photograph, read_source
+from gesso.errors import GessoError, LabelError
+from gesso.labels import LabelSpace
+
+_QUARTER_TURN = 5  # EXIF orientations from here on exchange width and height
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one sample tells.
+
+    Attributes:
+        findings: At most one per file.
+        size: (width, height) of the label map, source picture or photograph, upright; None when none could be read.
+        pixels: (C + 1,) pixels per class index, the last for ignored ones; None without a readable label map.
+        unknown: Values of the label map that its space does not know.
+        photo_mode: Pillow mode of the photograph, "" without one.
+        source_channels: Channels of the source picture, 0 without one.
+        decoding: How a palette label map was read: by "colours" or by "positions"; "" for other files.
+    """
+
+    findings: tuple[Finding, ...]
+    size: tuple[int, int] | None
+    pixels: Counts | None
+    unknown: tuple[UnknownValue, ...]
+    photo_mode: str
+    source_channels: int
+    decoding: str
+
+
+def scan_sample(sample: Sample, space: LabelSpace | None) -> Scan:
+    """Read every file of a sample, and compare them; never raises because of a bad file."""
+    label = _look(sample.label, lambda path: scan_label(path, space))
+    source = _look(sample.source, lambda path: _source(path, sample.half))
+    photo = _look(sample.image, lambda path: _photograph(path, sample.half))
+    instance = _look(sample.instance, _instance)
+    files = [file for file in (label, source, photo, instance) if file]
+    by_file: dict[Path | None, Finding] = {}
+    for finding in [f.finding for f in files if f.finding] + _differences(files, photo):
+        by_file.setdefault(finding.path, finding)
+    sized = next((file.shape for file in files if file.shape), None)
+    return Scan(
+        findings=tuple(by_file.values()),
+        size=(sized[1], sized[0]) if sized else None,
+        pixels=label.pixels if label else None,
+        unknown=label.unknown if label else (),
+        photo_mode=photo.header.mode if photo else "",
+        source_channels=source.channels if source else 0,
+        decoding=label.decoding if label else "",
+    )
+
+
+def _look(path: Path | None, read: Callable[[Path], ScannedFile]) -> ScannedFile | None:
+    """Read a file; whatever that raises becomes a finding."""
+    if path is None:
+        return None
+    try:
+        return read(path)
+    except GessoError as error:
+        return ScannedFile(path, finding=Finding("error", "unreadable", path, without_path(error, path)))
+    except Exception as error:  # one strange file must not end the scan of a hundred thousand
+        message = f"cannot be read ({type(error).__name__}: {error}); fetch it again or leave it out."
+        return ScannedFile(path, finding=Finding("error", "unreadable", path, message))
+
+
+# --------------------------------------------------------------------------------------------------- pictures and ids
+
+
+def _photograph(path: Path, half: Half) -> ScannedFile:
+    shape = read_photograph(path, half).shape[:2]
+    return ScannedFile(path, shape, read_header(path))
+
+
+def _source(path: Path, half: Half) -> ScannedFile:
+    *shape, channels = read_source(path, half).shape
+    return ScannedFile(path, tuple(shape), read_header(path), channels=channels)
+
+
+def _instance(path: Path) -> ScannedFile:
+    try:
+        shape = read_instance(path).shape
+    except LabelError as error:
+        return ScannedFile(path, finding=Finding("error", "not-a-map", path, without_path(error, path)))
+    return ScannedFile(path, shape, read_header(path))
+
+
+# ------------------------------------------------------------------------------------------ files of one sample compared
+
+
+def _differences(files: list[ScannedFile], photo: ScannedFile | None) -> list[Finding]:
+    """Sizes that differ, and EXIF orientations that may explain it."""
+    sized = [file for file in files if file.shape is not None]
+    if len({file.shape for file in sized}) <= 1:
+        return _turned(sized)
+    votes = Counter(file.shape for file in sized)
+    usual = max(sized, key=lambda file: (votes[file.shape], file is photo))
+    return [_odd(file, usual, sized) for file in sized if file.shape != usual.shape]
+
+
+def _odd(file: ScannedFile, usual: ScannedFile, sized: list[ScannedFile]) -> Finding:
+    assert file.shape is not None and usual.shape is not None
+    sizes = f"{_size(file)}, but {_shown(usual, file)} is {_size(usual)}"
+    turned = [f for f in (file, usual) if f.header.orientation >= _QUARTER_TURN]
+    if file.shape == usual.shape[::-1] and turned:
+        odd = turned[0]
+        other = usual if odd is file else file
+        return Finding(
+            "error",
+            "exif-rotation",
+            odd.path,
+            f"has EXIF orientation {odd.header.orientation} and is turned upright to {_size(odd)}, but "
+            f"{_shown(other, odd)} is {_size(other)} (width x height). If it looks right beside its map without turning, "
+            "remove the EXIF tag; else turn the other file too.",
+        )
+    hint = " One of them lies on its side." if file.shape == usual.shape[::-1] else ""
+    message = f"is {sizes} (width x height); files of one sample must agree.{hint} Resize maps with nearest neighbour."
+    return Finding("error", "size-mismatch", file.path, message)
+
+
+def _size(file: ScannedFile) -> str:
+    assert file.shape is not None
+    return f"{file.shape[1]}x{file.shape[0]}"
+
+
+def _shown(file: ScannedFile, beside: ScannedFile) -> str:
+    """A file as named in a message about another one."""
+    same = file.path.name == beside.path.name
+    return f"{file.path.parent.name}/{file.path.name}" if same else file.path.name
+
+
+def _turned(sized: list[ScannedFile]) -> list[Finding]:
+    """EXIF orientations where all sizes agree."""
+    orientations = {file.header.orientation for file in sized}
+    found = []
+    for file in (f for f in sized if f.header.orientation != 1):
+        assert file.shape is not None
+        # a quarter turn that makes unequal sides fit was meant; half turns and squares fit either way
+        certain = len(orientations) == 1 or (
+            file.header.orientation >= _QUARTER_TURN and file.shape[0] != file.shape[1]
+        )
+        message = f"has EXIF orientation {file.header.orientation} and is turned upright when read" + (
+            ", as the other files of the sample expect."
+            if certain
+            else "; whether the other files of the sample are upright cannot be told from their size. Look at them."
+        )
+        found.append(Finding("note" if certain else "warning", "exif-rotation", file.path, message))
+    return found
