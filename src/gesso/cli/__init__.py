@@ -10,15 +10,23 @@ from cyclopts import App
 from gesso import __version__
 from gesso.errors import GessoError
 
-HELP = {
-    "demo": "Toy scenes, a short training, photographs and a page that shows them.",
-    "doctor": "Say what training would trip over in a dataset.",
-    "generate": "Turn a folder of layouts into photographs.",
-    "info": "Say what a model file says of itself.",
-    "toy": "Write procedural street scenes with exact label and instance maps.",
-    "train": "Train a model, or go on training.",
+COMMANDS: dict[str, tuple[str, str]] = {  # name: what it does, an example
+    "demo": ("Toy scenes, a short training, photographs and a page that shows them.", "gesso demo --out demo-run"),
+    "doctor": ("Say what training would trip over in a dataset.", "gesso doctor scenes"),
+    "generate": (
+        "Turn a folder of layouts into photographs.",
+        "gesso generate run/model.safetensors scenes --split val --out photographs --contact-sheet",
+    ),
+    "info": ("Say what a model file says of itself.", "gesso info run/model.safetensors"),
+    "toy": (
+        "Write procedural street scenes with exact label and instance maps.",
+        "gesso toy scenes --count 200 --size 128x256",
+    ),
+    "train": (
+        "Train a model, or go on training: the same command resumes.",
+        "gesso train scenes --preset pix2pixhd-small --out run",
+    ),
 }
-COMMANDS: tuple[str, ...] = tuple(HELP)
 
 
 def make_app() -> App:
@@ -28,8 +36,8 @@ def make_app() -> App:
         version=__version__,
         help="Photographs from semantic layouts. Add --debug to any command to see tracebacks of errors.",
     )
-    for name, text in HELP.items():
-        app.command(f"gesso.cli.{name}:{name}", name=name, help=text)
+    for name, (text, example) in COMMANDS.items():
+        app.command(f"gesso.cli.{name}:{name}", name=name, help=text, help_epilogue=f"Example: {example}")
     return app
 
 

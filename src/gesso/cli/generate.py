@@ -36,8 +36,6 @@ def generate(
 ) -> None:
     """Turn a folder of layouts into photographs.
 
-    Example: gesso generate run/model.safetensors scenes --split val --out photographs --contact-sheet
-
     Parameters
     ----------
     model: Path

@@ -9,8 +9,6 @@ from pathlib import Path
 def info(model: Path, *, json: bool = False) -> None:
     """Say what a model file says of itself.
 
-    Example: gesso info run/model.safetensors
-
     Parameters
     ----------
     model: Path

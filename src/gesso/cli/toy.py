@@ -8,8 +8,6 @@ from pathlib import Path
 def toy(folder: Path, *, count: int = 100, size: str = "128x256", seed: int = 0) -> None:
     """Write procedural street scenes with exact label and instance maps.
 
-    Example: gesso toy scenes --count 200 --size 128x256
-
     Parameters
     ----------
     folder: Path

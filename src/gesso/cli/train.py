@@ -56,8 +56,6 @@ def train(
 ) -> None:
     """Train a model, or go on training: the same command resumes.
 
-    Example: gesso train scenes --preset pix2pixhd-small --out run
-
     Parameters
     ----------
     data: Path

@@ -20,6 +20,11 @@ _LISTED = 5  # unknown values spelled out in one message
 
 
 def scan_label(path: Path, space: LabelSpace | None) -> ScannedFile:
+    """Read a label map, count its classes, and say what is wrong with it.
+
+    Raises:
+        DataError: The file is missing, damaged or not a picture.
+    """
     if space is None:
         return _valueless(path)
     try:

@@ -50,12 +50,9 @@ def scan_sample(sample: Sample, space: LabelSpace | None) -> Scan:
     photo = _look(sample.image, lambda path: _photograph(path, sample.half))
     instance = _look(sample.instance, _instance)
     files = [file for file in (label, source, photo, instance) if file]
-    by_file: dict[Path | None, Finding] = {}
-    for finding in [f.finding for f in files if f.finding] + _differences(files, photo):
-        by_file.setdefault(finding.path, finding)
     sized = next((file.shape for file in files if file.shape), None)
     return Scan(
-        findings=tuple(by_file.values()),
+        findings=_one_per_file([f.finding for f in files if f.finding] + _differences(files, photo)),
         size=(sized[1], sized[0]) if sized else None,
         pixels=label.pixels if label else None,
         unknown=label.unknown if label else (),
@@ -63,6 +60,13 @@ def scan_sample(sample: Sample, space: LabelSpace | None) -> Scan:
         source_channels=source.channels if source else 0,
         decoding=label.decoding if label else "",
     )
+
+
+def _one_per_file(findings: list[Finding]) -> tuple[Finding, ...]:
+    by_file: dict[Path | None, Finding] = {}
+    for finding in sorted(findings, key=lambda finding: finding.severity != "error"):
+        by_file.setdefault(finding.path, finding)
+    return tuple(by_file.values())
 
 
 def _look(path: Path | None, read: Callable[[Path], ScannedFile]) -> ScannedFile | None:
@@ -109,27 +113,35 @@ def _differences(files: list[ScannedFile], photo: ScannedFile | None) -> list[Fi
         return _turned(sized)
     votes = Counter(file.shape for file in sized)
     usual = max(sized, key=lambda file: (votes[file.shape], file is photo))
-    return [_odd(file, usual, sized) for file in sized if file.shape != usual.shape]
+    return [_odd(file, usual) for file in sized if file.shape != usual.shape]
 
 
-def _odd(file: ScannedFile, usual: ScannedFile, sized: list[ScannedFile]) -> Finding:
+def _odd(file: ScannedFile, usual: ScannedFile) -> Finding:
+    """The finding about a file whose size is not that of most files of its sample."""
     assert file.shape is not None and usual.shape is not None
-    sizes = f"{_size(file)}, but {_shown(usual, file)} is {_size(usual)}"
+    on_its_side = file.shape == usual.shape[::-1]
     turned = [f for f in (file, usual) if f.header.orientation >= _QUARTER_TURN]
-    if file.shape == usual.shape[::-1] and turned:
-        odd = turned[0]
-        other = usual if odd is file else file
-        return Finding(
-            "error",
-            "exif-rotation",
-            odd.path,
-            f"has EXIF orientation {odd.header.orientation} and is turned upright to {_size(odd)}, but "
-            f"{_shown(other, odd)} is {_size(other)} (width x height). If it looks right beside its map without turning, "
-            "remove the EXIF tag; else turn the other file too.",
-        )
-    hint = " One of them lies on its side." if file.shape == usual.shape[::-1] else ""
-    message = f"is {sizes} (width x height); files of one sample must agree.{hint} Resize maps with nearest neighbour."
-    return Finding("error", "size-mismatch", file.path, message)
+    if on_its_side and turned:
+        return _wrongly_turned(turned[0], usual if turned[0] is file else file)
+    hint = " One of them lies on its side." if on_its_side else ""
+    return Finding(
+        "error",
+        "size-mismatch",
+        file.path,
+        f"is {_size(file)}, but {_shown(usual, file)} is {_size(usual)} (width x height); files of one sample must "
+        f"agree.{hint} Resize maps with nearest neighbour.",
+    )
+
+
+def _wrongly_turned(turned: ScannedFile, other: ScannedFile) -> Finding:
+    return Finding(
+        "error",
+        "exif-rotation",
+        turned.path,
+        f"has EXIF orientation {turned.header.orientation}, so it is turned upright to {_size(turned)}, but "
+        f"{_shown(other, turned)} is {_size(other)} (width x height). Remove the EXIF tag if the two fit without turning; "
+        "else turn the other file too.",
+    )
 
 
 def _size(file: ScannedFile) -> str:
@@ -145,18 +157,16 @@ def _shown(file: ScannedFile, beside: ScannedFile) -> str:
 
 def _turned(sized: list[ScannedFile]) -> list[Finding]:
     """EXIF orientations where all sizes agree."""
-    orientations = {file.header.orientation for file in sized}
+    alike = len({file.header.orientation for file in sized}) == 1
     found = []
     for file in (f for f in sized if f.header.orientation != 1):
         assert file.shape is not None
-        # a quarter turn that makes unequal sides fit was meant; half turns and squares fit either way
-        certain = len(orientations) == 1 or (
-            file.header.orientation >= _QUARTER_TURN and file.shape[0] != file.shape[1]
+        # A quarter turn that makes unequal sides agree was meant; half turns and squares agree either way.
+        meant = alike or (file.header.orientation >= _QUARTER_TURN and file.shape[0] != file.shape[1])
+        message = f"has EXIF orientation {file.header.orientation} and is turned upright when read; " + (
+            "the other files of the sample fit that."
+            if meant
+            else "whether the other files of the sample are upright too cannot be told from their size: look at them."
         )
-        message = f"has EXIF orientation {file.header.orientation} and is turned upright when read" + (
-            ", as the other files of the sample expect."
-            if certain
-            else "; whether the other files of the sample are upright cannot be told from their size. Look at them."
-        )
-        found.append(Finding("note" if certain else "warning", "exif-rotation", file.path, message))
+        found.append(Finding("note" if meant else "warning", "exif-rotation", file.path, message))
     return found
