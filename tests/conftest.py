@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from gesso.checkpoints import ModelInfo, NetworkDescription, save_model
+from gesso.data.preprocessing import Preprocessing
+from gesso.data.spaces import published
+from gesso.labels import LabelSpace, Semantics
+from gesso.networks import pix2pixhd
 from support import shared_folder
+
+TINY_SIZE = (32, 64)  # height and width of tiny_dataset, and what tiny_model was "trained" at
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +32,51 @@ def cityscapes_sample() -> Path:
 @pytest.fixture(scope="session")
 def coco_stuff_sample() -> Path:
     return shared_folder("data/coco_stuff_sample")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with random weights: toy classes, don't-care and boundary channels, sizes in multiples of 4."""
+    space = published("toy")
+    semantics = Semantics(classes=len(space), dont_care=True, boundary=True)
+    arguments = {"in_channels": semantics.channels, "width": 4, "downs": 2, "blocks": 1}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        generator = pix2pixhd.initialise(pix2pixhd.GlobalGenerator(**arguments))
+    preprocessing = Preprocessing(resize="fixed", height=TINY_SIZE[0], width=TINY_SIZE[1], flip=True, multiple=4)
+    info = ModelInfo(
+        recipe="pix2pixhd",
+        networks={"generator": NetworkDescription(name="pix2pixhd.GlobalGenerator", arguments=arguments)},
+        label_space=space,
+        semantics=semantics,
+        preprocessing=preprocessing.model_dump(mode="json"),
+        step=3,
+    )
+    path = tmp_path_factory.mktemp("tiny-model") / "model.safetensors"
+    save_model(path, {"generator": generator}, info)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the camvid convention, toy classes, 32x64: 7 samples to train on and 2 held out; read only."""
+    root = tmp_path_factory.mktemp("tiny-dataset")
+    space, random = published("toy"), np.random.default_rng(5)
+    for split, count in (("train", 7), ("val", 2)):
+        for kind in ("images", "labels"):
+            (root / split / kind).mkdir(parents=True)
+        for number in range(count):
+            label, image = _patchwork(space, random)
+            Image.fromarray(label).save(root / split / "labels" / f"scene{number}.png")
+            Image.fromarray(image).save(root / split / "images" / f"scene{number}.png")
+    space.save(root / "labels.json")
+    return root
+
+
+def _patchwork(space: LabelSpace, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """File values of a label map of 8x8 patches, some of them ignored, and a noisy picture in its colours."""
+    patches = random.integers(len(space) + 1, size=(TINY_SIZE[0] // 8, TINY_SIZE[1] // 8))
+    index = patches.repeat(8, axis=0).repeat(8, axis=1)
+    noise = random.integers(-20, 21, size=(*index.shape, 3))
+    image = np.clip(space.colours[index].astype(int) + noise, 0, 255).astype(np.uint8)
+    return space.to_values(index).astype(np.uint8), image

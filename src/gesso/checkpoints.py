@@ -6,6 +6,7 @@ renamed; whatever interrupts that leaves the earlier one in place.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -29,6 +30,7 @@ from gesso.labels import LabelSpace, Semantics
 from gesso.networks import pix2pixhd
 
 FORMAT_VERSION = 1
+EDITED = "The file is damaged or was edited: use another copy."
 STATE_PREFIX = "step-"
 NETWORKS: dict[str, type[nn.Module]] = {
     "pix2pixhd.GlobalGenerator": pix2pixhd.GlobalGenerator,
@@ -118,18 +120,28 @@ def read_info(path: str | Path) -> ModelInfo:
         raise ModelFileError(
             f"{path} is safetensors, but not a gesso model (it has no format_version): train or import one."
         )
-    document = {key: json.loads(value) for key, value in metadata.items()}
-    if document["format_version"] > FORMAT_VERSION:
+    document = {key: _decoded(path, key, value) for key, value in metadata.items()}
+    if not isinstance(document["format_version"], int) or document["format_version"] > FORMAT_VERSION:
         raise ModelFileError(
             f"{path} has format version {document['format_version']}, this gesso reads up to {FORMAT_VERSION}: update gesso."
         )
     try:
-        return ModelInfo.model_validate(document)
+        info = ModelInfo.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         raise ModelFileError(
-            f"{path}: field {'.'.join(map(str, first['loc']))} of the model file: {first['msg']}."
+            f"{path}: field {'.'.join(map(str, first['loc']))} of the model file: {first['msg']}. {EDITED}"
         ) from None
+    if "generator" not in info.networks:
+        raise ModelFileError(f"{path} describes no generator, only {', '.join(info.networks) or 'nothing'}. {EDITED}")
+    return info
+
+
+def _decoded(path: Path, key: str, value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ModelFileError(f"{path}: field {key} of the model file is not JSON: {value[:40]!r}. {EDITED}") from None
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
@@ -161,7 +173,7 @@ def _build(path: Path, description: NetworkDescription) -> nn.Module:
     try:
         with torch.device("meta"):
             return NETWORKS[description.name](**description.arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise ModelFileError(
             f"{path}: the arguments of {description.name} do not fit: {error}. Update gesso."
         ) from None
@@ -173,13 +185,13 @@ def _refuse_differences(path: Path, wanted: Mapping[str, Tensor], found: Mapping
     if missing or left_over:
         raise ModelFileError(
             f"{path} does not hold the tensors of the networks that it describes; missing: {', '.join(missing[:5]) or 'none'}; "
-            f"left over: {', '.join(left_over[:5]) or 'none'}. The file is damaged or was edited: use another copy."
+            f"left over: {', '.join(left_over[:5]) or 'none'}. {EDITED}"
         )
     for name, tensor in wanted.items():
         if found[name].shape != tensor.shape:
             raise ModelFileError(
                 f"{path}: tensor {name} has shape {tuple(found[name].shape)}, its network needs {tuple(tensor.shape)}. "
-                "The file is damaged or was edited: use another copy."
+                f"{EDITED}"
             )
 
 
@@ -220,12 +232,12 @@ def save_state(
     """
     target = folder / f"{STATE_PREFIX}{step:08d}"
     temporary = folder / f".{target.name}.{os.getpid()}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f".{STATE_PREFIX}*"):
-        shutil.rmtree(leftover)  # of a process that was killed while saving
-    if target.exists():
-        return
-    with _disk_errors(target):
+    with disk_errors(target):
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f".{STATE_PREFIX}*"):
+            shutil.rmtree(leftover)  # of a process that was killed while saving
+        if target.exists():
+            return
         try:
             temporary.mkdir()
             for name, tensors in parts.items():
@@ -239,8 +251,8 @@ def save_state(
             _flush(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    for old in states(folder)[:-keep]:
-        shutil.rmtree(old)
+        for old in states(folder)[:-keep]:
+            shutil.rmtree(old)
 
 
 def states(folder: Path) -> list[Path]:
@@ -258,10 +270,15 @@ def load_state(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]
         document = json.loads((path / "state.json").read_text())
         parts = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
     except (OSError, ValueError, SafetensorError) as error:
-        raise ModelFileError(
-            f"The state {path} is damaged ({error}). Delete that folder to resume from the one before it."
-        ) from None
+        raise damaged_state(path, error) from None
     return document, parts
+
+
+def damaged_state(path: Path, error: Exception) -> ModelFileError:
+    """What to say of a state that cannot be resumed from."""
+    return ModelFileError(
+        f"The state {path} is damaged ({error}). Delete that folder to resume from the one before it, if there is one."
+    )
 
 
 def optimizer_tensors(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
@@ -294,9 +311,11 @@ def write_safely(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         TrainingError: The disk is full or refuses; `path` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with _disk_errors(path):
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*"):
+            leftover.unlink()  # of a process that was killed while writing
         try:
             write(temporary)
             _flush(temporary)
@@ -307,14 +326,20 @@ def write_safely(path: Path, write: Callable[[Path], None]) -> None:
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Say which file or folder could not be written, and what to do.
+
+    Raises:
+        TrainingError: The disk is full or refuses.
+    """
     try:
         yield
     except (OSError, SafetensorError) as error:
-        free = shutil.disk_usage(path.parent).free / 2**20
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        free = shutil.disk_usage(there).free / 2**20
         raise TrainingError(
-            f"{path} could not be written: {error}. {free:.0f} MiB are free there. What was saved before is untouched; "
-            "make room and run the same command again to go on."
+            f"{path} could not be written: {error}. {free:.1f} MiB are free there. What was saved before is untouched; "
+            "make room, or allow writing there, and run the same command again to go on."
         ) from None
 
 

@@ -17,8 +17,8 @@ def choose_device(device: str) -> str:
     if device == "auto":
         return next(name for name, present in there.items() if present)
     kind, _, number = device.partition(":")
-    count = torch.cuda.device_count() if kind == "cuda" else 1
-    if not there.get(kind, False) or (number and not (number.isdigit() and int(number) < count)):
+    numbers = [str(n) for n in range(torch.cuda.device_count())] if kind == "cuda" else []
+    if not there.get(kind, False) or (":" in device and number not in numbers):
         present = ", ".join(name for name, here in there.items() if here)
         raise ConfigError(f"Device {device!r} is not available on this machine; choose auto, or one of: {present}.")
     return device

@@ -21,14 +21,18 @@ def to_uint8(image: Tensor) -> Picture:
     return scaled.clamp(0, 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
 
 
-def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str] = (), captions: Sequence[str] = ()) -> Image.Image:
+def sheet(
+    rows: Sequence[Sequence[Picture]], titles: Sequence[str] = (), captions: Sequence[str] = (), widest: int = 512
+) -> Image.Image:
     """A grid of pictures.
 
     Args:
         rows: Pictures (H, W, 3) uint8, row by row; each column is as wide as its widest picture.
         titles: One line above each column.
         captions: One line above each row.
+        widest: Wider pictures are scaled down to this many pixels.
     """
+    rows = [[_fit(picture, widest) for picture in row] for row in rows]
     text = 14
     heights = [max(p.shape[0] for p in row) for row in rows]
     widths = [max(p.shape[1] for p in column) for column in zip(*rows, strict=True)]
@@ -49,3 +53,11 @@ def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str] = (), caption
             page.paste(Image.fromarray(picture), (left, top))
         top += heights[number] + GAP
     return page
+
+
+def _fit(picture: Picture, widest: int) -> Picture:
+    height, width = picture.shape[:2]
+    if width <= widest:
+        return picture
+    size = (widest, max(1, round(height * widest / width)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))

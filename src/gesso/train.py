@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.wrappers import is_wrapped
 from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -27,7 +28,7 @@ from gesso import checkpoints, labels
 from gesso.checkpoints import ModelInfo, NetworkDescription
 from gesso.data.dataset import collate
 from gesso.devices import choose_device
-from gesso.errors import ConfigError, TrainingError
+from gesso.errors import ConfigError, DataError, GessoError, TrainingError
 from gesso.labels import LabelSpace, Semantics
 from gesso.pictures import Picture, to_uint8
 from gesso.recipes.protocol import Players, Recipe, TrainingConfig
@@ -95,7 +96,13 @@ class Session:
     def for_synthesis(self) -> dict[str, nn.Module]:
         """The networks that the model file holds: averaged ones where there are any."""
         trained = self.players.trained
-        return {n: self.averaged.get(n, trained[n]) for n in SYNTHESIS if n in trained}
+        return {n: self.averaged.get(n, _bare(trained[n])) for n in SYNTHESIS if n in trained}
+
+
+def _bare(network: nn.Module) -> nn.Module:
+    """A network without Fabric around it: one process can run it alone, while the others wait."""
+    bare: nn.Module = network.module if is_wrapped(network) else network
+    return bare
 
 
 def total_steps(config: TrainingConfig, samples: int) -> int:
@@ -143,12 +150,13 @@ def fit(
         _write_config(session)
     _to_device(session)
     last = total if stop_at is None else max(first, min(stop_at, total))
-    log = RunLog(run, first, total, console) if fabric.is_global_zero else None
-    try:
-        _loop(session, first, last, log)
-    finally:
-        if log:
-            log.close()
+    with checkpoints.disk_errors(run):
+        log = RunLog(run, first, total, console) if fabric.is_global_zero else None
+        try:
+            _loop(session, first, last, log)
+        finally:
+            if log:
+                log.close()
     fabric.barrier()
     speed, outside = log.speed() if log else (0.0, 0.0)
     return Result(run, last, last == total, speed, outside)
@@ -158,8 +166,9 @@ def _loop(session: Session, first: int, last: int, log: RunLog | None) -> None:
     config, recipe = session.config, session.recipe
     parts = _parts(session, first, last)
     for step in range(first, last + 1):
-        end = step == last
-        show, store = step % config.sample_every == 0 or end, (step % config.save_every == 0 and step > first) or end
+        end, new = step == last, step > first or step == 0
+        show = new and (step % config.sample_every == 0 or end)
+        store = (new and step > 0 and step % config.save_every == 0) or end
         if log and (show or store or step % config.log_every == 0):
             log.flush(step, {"epoch": session.epoch(step), **_rates(session)})
         if log and show:
@@ -270,18 +279,44 @@ def _parts(session: Session, first: int, last: int) -> Iterator[list[dict[str, A
     fabric, config, data = session.fabric, session.config, session.data
     sampler = StepSampler(session.samples, config, first, last, fabric.global_rank, fabric.world_size)
     pinned = fabric.device.type == "cuda"
-    stream = iter(
-        DataLoader(
-            data.training, batch_sampler=sampler, num_workers=config.workers, pin_memory=pinned, collate_fn=collate
-        )
-    )
+    batches = _Batches(data.training)
+    stream = iter(DataLoader(batches, None, sampler=sampler, num_workers=config.workers, pin_memory=pinned))
     for _ in range(first, last):
-        yield [with_semantics(fabric.to_device(next(stream)), data.semantics) for _ in range(config.accumulate)]
+        yield [with_semantics(fabric.to_device(_sound(next(stream))), data.semantics) for _ in range(config.accumulate)]
+
+
+class _Batches(Dataset[dict[str, Any] | GessoError]):
+    """Whole batches by their keys, or the error that they met: raised in a worker it would come with a traceback inside."""
+
+    def __init__(self, items: Dataset[dict[str, Any]]) -> None:
+        self.items = items
+
+    def __getitem__(self, keys: list[tuple[int, int]]) -> dict[str, Any] | GessoError:
+        try:
+            return collate([self.items[key] for key in keys])
+        except GessoError as error:
+            return error
+
+
+def _sound(batch: dict[str, Any] | GessoError) -> dict[str, Any]:
+    if isinstance(batch, GessoError):
+        raise batch
+    return batch
 
 
 def with_semantics(batch: dict[str, Any], semantics: Semantics) -> dict[str, Any]:
-    """The batch with its semantics added."""
-    return {**batch, "semantics": semantics.encode(batch)}
+    """The batch with its semantics added.
+
+    Raises:
+        DataError: Source pictures have another number of channels than the first one of the data.
+    """
+    found = semantics.encode(batch)  # (B, channels, H, W)
+    if found.shape[1] != semantics.channels:
+        raise DataError(
+            f"The source pictures {', '.join(batch['name'])} have {found.shape[1]} channels, the networks take "
+            f"{semantics.channels}, as many as the first picture has. Bring all to one number of channels."
+        )
+    return {**batch, "semantics": found}
 
 
 # ------------------------------------------------------------------------------------------------------------ samples
@@ -309,8 +344,8 @@ def _show_samples(session: Session, log: RunLog, step: int) -> None:
 def _show_one(
     session: Session, networks: Mapping[str, nn.Module], item: dict[str, Any]
 ) -> tuple[list[Picture], float | None]:
-    batch = {k: v.unsqueeze(0) for k, v in item.items() if isinstance(v, Tensor)}
-    batch = with_semantics(session.fabric.to_device(batch), session.data.semantics)
+    tensors = {k: v.unsqueeze(0) for k, v in item.items() if isinstance(v, Tensor)}
+    batch = with_semantics(session.fabric.to_device({**tensors, "name": [item["name"]]}), session.data.semantics)
     with torch.no_grad():
         fake = session.recipe.synthesise(networks, batch)[0]
     row = [_layout_picture(item, session.data.space), to_uint8(fake)]
@@ -366,13 +401,16 @@ def _restore(session: Session) -> int:
     if not kept:
         return 0
     document, parts = checkpoints.load_state(kept[-1])
-    for networks, part in ((session.players.trained, "networks"), (session.averaged, "averaged")):
-        for name, network in networks.items():
-            own = {k.removeprefix(f"{name}."): v for k, v in parts[part].items() if k.startswith(f"{name}.")}
-            network.load_state_dict(own, strict=True)
-    for side, optimizer in session.optimizers.items():
-        checkpoints.restore_optimizer(side, optimizer, parts["optimizers"])
-    return int(document["step"])
+    try:
+        for networks, part in ((session.players.trained, "networks"), (session.averaged, "averaged")):
+            for name, network in networks.items():
+                own = {k.removeprefix(f"{name}."): v for k, v in parts[part].items() if k.startswith(f"{name}.")}
+                network.load_state_dict(own, strict=True)
+        for side, optimizer in session.optimizers.items():
+            checkpoints.restore_optimizer(side, optimizer, parts["optimizers"])
+        return int(document["step"])
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise checkpoints.damaged_state(kept[-1], error) from None
 
 
 def check_run(run: Path, recipe: Recipe, config: TrainingConfig, samples: int) -> None:
@@ -384,7 +422,10 @@ def check_run(run: Path, recipe: Recipe, config: TrainingConfig, samples: int) -
     path = run / "config.json"
     if not checkpoints.states(run / "state") or not path.exists():
         return
-    begun = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged ({error}). Mend it, or give another --out.") from None
     wanted = {"recipe": recipe.NAME, **json.loads(config.model_dump_json())}
     different = [k for k, v in wanted.items() if k not in FREE_TO_CHANGE and begun.get(k) != v]
     if different:

@@ -120,8 +120,11 @@ class RunLog:
     def _drop_lines_after(self, step: int) -> None:
         if not self.path.exists():
             return
-        kept = [line for line in self.path.read_text().splitlines() if (n := _step_of(line)) is not None and n <= step]
-        self.path.write_text("".join(f"{line}\n" for line in kept))
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if (n := _step_of(line)) is not None and n <= step]
+        temporary = self.path.with_name(f".{self.path.name}")
+        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        temporary.replace(self.path)  # in one move: a kill must not cost the earlier lines
 
 
 def _step_of(line: str) -> int | None:

@@ -1,30 +1,26 @@
 """The doctor: reads a whole dataset as training would, and says what training would trip over.
 
-    listing = layouts.find("data/camvid")
-    report = doctor.examine(listing)
-    report.ok, report.findings, report.shares, report.to_json()
-    doctor.render(report, Console())
+listing = layouts.find("data/camvid")
+report = doctor.examine(listing)
+report.ok, report.findings, report.shares, report.to_json()
+doctor.render(report, Console())
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-import numpy as np
-
-from gesso.data.doctor_files import Counts, Finding, Severity, UnknownValue
+from gesso.data.doctor_files import Finding, Severity, UnknownValue
 from gesso.data.doctor_render import render
-from gesso.data.doctor_report import NO_SPACE, ClassUse, Report
-from gesso.data.doctor_scan import Scan, scan_sample
-from gesso.data.doctor_spaces import Survey, propose_space, survey_map
-from gesso.data.layouts import Listing, Orphan
+from gesso.data.doctor_report import ClassUse, Report
+from gesso.data.doctor_scan import scan_sample
+from gesso.data.doctor_spaces import Survey, propose_space, propose_space_of_colours, survey_map
+from gesso.data.doctor_tally import Tally, dataset_findings, in_order
+from gesso.data.layouts import Listing
 from gesso.errors import LabelError
 from gesso.labels import LabelSpace
 
@@ -37,23 +33,13 @@ __all__ = [
     "UnknownValue",
     "examine",
     "propose_space",
+    "propose_space_of_colours",
     "render",
-    "survey",
 ]
 
 Progress = Callable[[int, int], None]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-_STRAY_PIXELS = 100  # a class of fewer pixels, in one map of ten or more, is perhaps a slip
-_ORPHANS = {
-    "label map": "label-missing",
-    "photograph": "photo-missing",
-    "instance map": "instance-missing",
-    "source picture": "source-missing",
-    "unique stem": "duplicate-stem",
-}
 
 
 def examine(
@@ -69,23 +55,82 @@ def examine(
         listing: From `layouts.find` or `layouts.folders`.
         space: Meaning of the label maps; by default the listing's. Where there is none either, one is proposed from the
             label maps, which are then read twice.
-        workers: Threads; by default one per processor. The report does not depend on it.
-        progress: Called with (files or samples done, of how many) from the calling thread.
+        workers: Threads; by default one per processor. The report does not depend on their number.
+        progress: Called with (done, of how many) after every step, from the calling thread.
     """
-    meter = _Meter(progress, len(listing.samples))
-    workers = workers or os.cpu_count() or 1
+    threads = workers or os.cpu_count() or 1
     space = space or listing.space
-    refusal = None
+    maps = [sample.label for sample in listing.samples if sample.label] if space is None else []
+    meter = _Meter(progress, len(maps) + len(listing.samples))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # they would break up the progress bar, and name no file
-        proposed = space is None and any(sample.label for sample in listing.samples)
-        if proposed:
-            try:
-                space = survey(listing, workers=workers, progress=meter.announce(2)).propose(listing.root.resolve().name)
-            except LabelError as error:
-                refusal = str(error)
-        tally = _Tally(np.zeros((0 if space is None else len(space)) + 1, dtype=np.int64))
-        for scan in _in_parallel(lambda sample: scan_sample(sample, space), listing.samples, workers):
-            tally.add(scan)
-            meter.step()
-    return _report(listing, space, tally, proposed, refusal)
+        proposal = None
+        if maps:
+            found = Survey()
+            for part in meter.count(_in_parallel(survey_map, maps, threads)):
+                found.add(part)
+            proposal = _proposal(found, listing.root.resolve().name)
+            space = proposal if isinstance(proposal, LabelSpace) else None
+        known = space
+        tally = Tally(known)
+        scans = _in_parallel(lambda sample: scan_sample(sample, known), listing.samples, threads)
+        for sample, scan in zip(listing.samples, meter.count(scans), strict=True):
+            tally.add(sample, scan)
+    return _report(listing, tally, proposal)
+
+
+class _Meter:
+    """Counts steps aloud."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def count(self, items: Iterator[_Item]) -> Iterator[_Item]:
+        for item in items:
+            self.done += 1
+            if self.progress:
+                self.progress(self.done, self.total)
+            yield item
+
+
+def _in_parallel(work: Callable[[_Item], _Result], items: Sequence[_Item], threads: int) -> Iterator[_Result]:
+    """Results in order. Threads: decoding releases the interpreter, and processes would each import torch first."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield from pool.map(work, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _proposal(found: Survey, name: str) -> LabelSpace | LabelError:
+    try:
+        return found.propose(name)
+    except LabelError as error:
+        return error
+
+
+def _report(listing: Listing, tally: Tally, proposal: LabelSpace | LabelError | None) -> Report:
+    samples = listing.samples
+    instances: Literal["file", "components", "none"] = "none"
+    if any(sample.instance for sample in samples):
+        instances = "file"
+    elif tally.space and tally.space.things and any(sample.label for sample in samples):
+        instances = "components"
+    return Report(
+        convention=listing.convention,
+        root=listing.root,
+        split=listing.split,
+        samples=len(samples),
+        photographs=sum(sample.image is not None for sample in samples),
+        maps=tally.maps,
+        space=tally.space,
+        proposed=isinstance(proposal, LabelSpace),
+        findings=in_order([*dataset_findings(listing, tally, proposal), *tally.findings], tally.maps),
+        classes=tally.classes(),
+        ignored=int(tally.pixels[-1]),
+        sizes=dict(tally.sizes.most_common()),
+        unknown=tuple(sorted(tally.unknown.values(), key=lambda value: (-value.pixels, value.value))),
+        instances=instances,
+        photo_modes={mode: len(paths) for mode, paths in tally.photo_modes.items()},
+        source_channels=max(tally.channels, key=lambda number: len(tally.channels[number]), default=0),
+    )

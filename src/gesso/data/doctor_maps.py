@@ -61,8 +61,12 @@ def _misread(path: Path, space: LabelSpace, error: LabelError) -> ScannedFile:
         return ScannedFile(path, header=header, finding=_not_values(path, header, error))
     indices = space.lookup(values)
     unknown = _unknown_values(path, values, indices < 0)
+    if not unknown:
+        return ScannedFile(path, header=header, finding=_not_values(path, header, error))
     code, message = _why_unknown(unknown, set(np.unique(values).tolist()), space)
-    pixels = _histogram(indices[indices >= 0], len(space))
+    if header.mode == "P":
+        message += " It is a palette image, whose colours are not those of the space either."
+    pixels = _histogram(indices[indices >= 0], len(space)) if code == "unknown-id" else None
     return ScannedFile(
         path, header=header, finding=Finding("error", code, path, message), pixels=pixels, unknown=unknown
     )
@@ -81,30 +85,25 @@ def _unknown_values(path: Path, values: Values, where: npt.NDArray[np.bool_]) ->
 def _why_unknown(unknown: tuple[UnknownValue, ...], values: set[int], space: LabelSpace) -> tuple[str, str]:
     """Code and message for a map with unknown values."""
     first = min(unknown, key=lambda u: (u.row, u.column))
-    where = f"first at row {first.row}, column {first.column}"
+    where = f"the first is at row {first.row}, column {first.column}"
     if values in MASK_VALUES:
-        low, high = sorted(values)
         return "binary-mask", (
-            f"holds only {low} and {high}, as a mask does; {space.name} gives {_and([u.value for u in unknown])} no "
-            f"meaning ({where}). Save class values instead, or use a space of two classes with values 0 and 1."
+            f"holds only {_and(sorted(values))}, as a mask does, but {space.name} gives {_and([u.value for u in unknown])} "
+            f"no meaning; {where}. Save class values instead, or use a space of two classes with values 0 and 1."
         )
     most = sorted(unknown, key=lambda u: -u.pixels)
-    listed = _and([f"{u.value} ({_count(u.pixels, 'pixel')})" for u in most[:_LISTED]])
-    more = f" and {len(most) - _LISTED} values more" if len(most) > _LISTED else ""
+    listed = [f"{u.value} ({_count(u.pixels, 'pixel')})" for u in most[:_LISTED]]
+    more = [f"{len(most) - _LISTED} values more"] if len(most) > _LISTED else []
+    start = f"holds {_and(listed + more)}, which {space.name} does not know; {where}."
     if max(u.value for u in unknown) > INT16_LARGEST:
-        return "wide-ids", (
-            f"holds {listed}{more}, {where}: ids beyond {INT16_LARGEST} are not classes of {space.name}. It looks like "
-            f"an instance map, or like {_scaled(unknown)}; export the label map as 8-bit PNG."
-        )
-    return "unknown-id", (
-        f"holds {listed}{more}, {where}, which {space.name} does not know. Mend these pixels, or add the value to "
-        "`values` or `ignore` of the label space."
-    )
+        return "wide-ids", f"{start} {_about_wide_ids(unknown)}"
+    return "unknown-id", f"{start} Mend these pixels, or add the value to `values` or `ignore` of the label space."
 
 
-def _scaled(unknown: tuple[UnknownValue, ...]) -> str:
-    by_257 = all(u.value % 257 == 0 for u in unknown)
-    return "8-bit values times 257" if by_257 else "another kind of 16-bit map"
+def _about_wide_ids(unknown: tuple[UnknownValue, ...]) -> str:
+    if all(u.value % 257 == 0 for u in unknown):
+        return "These are 8-bit values stretched to 16 bits: divide them by 257."
+    return f"Ids beyond {INT16_LARGEST} are instances rather than classes: give the label map, not the instance map."
 
 
 def _and(items: list[Any]) -> str:
@@ -136,8 +135,8 @@ def _by_colours(file: ScannedFile, indices: Values, space: LabelSpace) -> Scanne
     except LabelError:
         coded = True
     decoding = ("colours" if coded else "positions") if file.header.mode in ("P", "PA") else ""
-    message = f"is colour-coded; every colour belongs to {space.name}, so it is read exactly."
-    finding = Finding("note", "colour-coded", file.path, message) if coded else None
+    message = f"is colour-coded; all its colours belong to {space.name}, so it is read exactly."
+    finding = Finding("warning", "colour-coded", file.path, message) if coded else None
     return replace(file, decoding=decoding, finding=finding)
 
 

@@ -50,7 +50,7 @@ class Report:
         findings: Errors first, then warnings, then notes.
         classes: Use of each class of the space, in its order.
         ignored: Ignored pixels over all label maps.
-        sizes: How many samples have each (width, height).
+        sizes: How many samples have each (height, width).
         unknown: File values that the space does not know, most pixels first.
         instances: Where instances come from: "file", "components" of the countable classes, or "none".
         photo_modes: How many photographs have each Pillow mode; "npy" for arrays.
@@ -105,17 +105,17 @@ class Report:
 
     @property
     def median_size(self) -> tuple[int, int] | None:
-        """Median width and median height, in pixels, of the samples; None when no size is known."""
+        """Median height and median width, in pixels, of the samples; None when no size is known."""
         if not self.sizes:
             return None
-        width, height = np.median(np.repeat(list(self.sizes), list(self.sizes.values()), axis=0), axis=0)
-        return round(float(width)), round(float(height))
+        height, width = np.median(np.repeat(list(self.sizes), list(self.sizes.values()), axis=0), axis=0)
+        return round(float(height)), round(float(width))
 
     @property
     def aspect_ratios(self) -> dict[float, int]:
         """How many samples have each width / height, rounded to 2 places, from tall to wide."""
         ratios: Counter[float] = Counter()
-        for (width, height), samples in self.sizes.items():
+        for (height, width), samples in self.sizes.items():
             ratios[round(width / height, 2)] += samples
         return dict(sorted(ratios.items()))
 
@@ -136,7 +136,7 @@ class Report:
             "instances": self.instances,
             "source_channels": self.source_channels,
             "photo_modes": dict(self.photo_modes),
-            "sizes": [{"width": w, "height": h, "samples": n} for (w, h), n in self.sizes.items()],
+            "sizes": [{"height": h, "width": w, "samples": n} for (h, w), n in self.sizes.items()],
             "median_size": self.median_size and list(self.median_size),
             "aspect_ratios": [{"ratio": ratio, "samples": n} for ratio, n in self.aspect_ratios.items()],
             "label_space": self.space and self.space.model_dump(mode="json"),

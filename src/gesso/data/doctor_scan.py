@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gesso.data.doctor_files import Counts, Finding, ScannedFile, UnknownValue, read_header, without_path
+from gesso.data.doctor_files import Counts, Finding, ScannedFile, Shape, UnknownValue, read_header, without_path
 from gesso.data.doctor_maps import scan_label
 from gesso.data.pairing import Half, Sample
 from gesso.data.readers import read_instance, read_photograph, read_source
@@ -26,7 +26,8 @@ class Scan:
 
     Attributes:
         findings: At most one per file.
-        size: (width, height) of the label map, source picture or photograph, upright; None when none could be read.
+        size: (height, width) of the label map, source picture or photograph, upright; None when
+            none could be read or they differ.
         pixels: (C + 1,) pixels per class index, the last for ignored ones; None without a readable label map.
         unknown: Values of the label map that its space does not know.
         photo_mode: Pillow mode of the photograph, "" without one.
@@ -50,16 +51,21 @@ def scan_sample(sample: Sample, space: LabelSpace | None) -> Scan:
     photo = _look(sample.image, lambda path: _photograph(path, sample.half))
     instance = _look(sample.instance, _instance)
     files = [file for file in (label, source, photo, instance) if file]
-    sized = next((file.shape for file in files if file.shape), None)
+    shapes = {file.shape for file in files if file.shape}
     return Scan(
         findings=_one_per_file([f.finding for f in files if f.finding] + _differences(files, photo)),
-        size=(sized[1], sized[0]) if sized else None,
+        size=_pair(shapes.pop()) if len(shapes) == 1 else None,
         pixels=label.pixels if label else None,
         unknown=label.unknown if label else (),
         photo_mode=photo.header.mode if photo else "",
         source_channels=source.channels if source else 0,
         decoding=label.decoding if label else "",
     )
+
+
+def _pair(shape: Shape) -> tuple[int, int]:
+    height, width = shape
+    return height, width
 
 
 def _one_per_file(findings: list[Finding]) -> tuple[Finding, ...]:

@@ -91,10 +91,12 @@ def _survey_colours(path: Path) -> Survey:
     with Image.open(path) as image:
         if image.mode not in ("RGB", "RGBA"):
             return Survey()
-        listed = image.convert("RGB").getcolors(MOST_CLASSES)
-    if listed is None:
+        rgb = np.asarray(image.convert("RGB")).astype(np.uint32)
+    packed, counts = np.unique(rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2], return_counts=True)
+    if len(packed) > MOST_CLASSES:
         return Survey(colour_maps=1, blended=1)
-    return Survey(colours=Counter({colour: pixels for pixels, colour in listed}), colour_maps=1)
+    colours = [(colour >> 16, colour >> 8 & 255, colour & 255) for colour in packed.tolist()]
+    return Survey(colours=Counter(dict(zip(colours, counts.tolist(), strict=True))), colour_maps=1)
 
 
 def _palette(path: Path, positions: list[int]) -> dict[int, Colour]:

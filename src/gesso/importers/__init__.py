@@ -35,4 +35,10 @@ def load_official(tensors: Mapping[str, Tensor], kind: str, **config: object) ->
     """
     if kind not in KINDS:
         raise ModelFileError(f"There is no importer for {kind!r}; known kinds are {', '.join(KINDS)}.")
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ModelFileError(
+                f"{name} is a {type(tensor).__name__} instead of a tensor: give the state dict itself, as the official "
+                "*_net_G.pth, *_net_D.pth and *_net_E.pth hold it."
+            )
     return KINDS[kind](tensors, **config)

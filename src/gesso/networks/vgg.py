@@ -67,15 +67,19 @@ def load_vgg19(weights: str | Path | None = None) -> VGG19:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"The VGG-19 weights {path} do not exist. Fetch them from {URL}.") from None
-    except Exception as error:  # torch.load raises whatever unpickling meets
-        raise WeightsError(f"{path} cannot be read as weights ({error}). Fetch them again from {URL}.") from None
+    except Exception as error:  # torch.load raises whatever unpickling meets, at length, and advises to load unsafely
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise WeightsError(
+            f"{path} cannot be read as weights ({reason}): it is another file, or was not fetched to its end. Delete it "
+            f"and fetch it again from {URL}."
+        ) from None
     return _fill(VGG19(), tensors, path)
 
 
 def _fill(network: VGG19, tensors: object, path: Path) -> VGG19:
     wanted = network.state_dict()
     held = tensors if isinstance(tensors, dict) else {}
-    wrong = [n for n, t in wanted.items() if n not in held or held[n].shape != t.shape]
+    wrong = [n for n, t in wanted.items() if getattr(held.get(n), "shape", None) != t.shape]
     if wrong:
         raise WeightsError(
             f"{path} is not VGG-19: {', '.join(wrong[:3])} missing or of another shape. The published file is {URL}."
@@ -88,8 +92,8 @@ def _fetch() -> Path:
     path = cache_folder() / Path(URL).name
     if path.exists():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256_PREFIX)
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(

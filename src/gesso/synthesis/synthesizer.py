@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +83,19 @@ class Synthesizer:
         )
         height, width = next(iter(batch.values())).shape[-2:]
         padded = {key: self._pad(value) for key, value in batch.items()}
-        with torch.inference_mode(), torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with torch.inference_mode(), _own_randomness(self.device, seed):
             semantics = self.info.semantics.encode({key: value.to(self.device) for key, value in padded.items()})
             images = to_uint8(self._generator(semantics)[..., :height, :width])  # (B, H, W, 3)
         return images[0] if single else images
 
     def record(self, seed: int = 0) -> dict[str, Any]:
         """What a generated PNG carries, so that it can be made again."""
-        return {"model": self.hash, "seed": seed, "style": None, "gesso_version": self.info.gesso_version}
+        return {"model": self.hash, "seed": seed, "style": None, "gesso_version": version("gesso")}
 
     def _layouts(self, labels: npt.ArrayLike, instances: npt.ArrayLike | None) -> tuple[dict[str, Tensor], bool]:
         assert self.label_space is not None
         label = np.asarray(labels)
-        if label.ndim not in (2, 3) or not np.issubdtype(label.dtype, np.integer):
+        if label.ndim not in (2, 3) or not label.size or not np.issubdtype(label.dtype, np.integer):
             raise LabelError(
                 f"A layout is (H, W) or (B, H, W) integers; {label.dtype} of shape {label.shape} came. Read label files with "
                 "gesso.data.readers.read_label."
@@ -126,12 +127,17 @@ class Synthesizer:
         channels = self.info.semantics.source_channels
         array = np.asarray(pictures)
         array = array[..., None] if array.ndim == 2 else array
-        if array.ndim not in (3, 4) or array.shape[-1] != channels:
+        if array.ndim not in (3, 4) or array.shape[-1] != channels or not array.size:
             raise DataError(
-                f"This model takes pictures (H, W, {channels}); an array of shape {np.shape(pictures)} came."
+                f"This model takes pictures (H, W, {channels}) or (B, H, W, {channels}); an array of shape "
+                f"{np.shape(pictures)} came."
             )
-        top = np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1.0
-        scaled = torch.from_numpy((array / top * 2 - 1).astype(np.float32))
+        whole = np.issubdtype(array.dtype, np.integer)
+        fraction = array / np.iinfo(array.dtype).max if whole else array.astype(np.float64)
+        if not (fraction.min() >= 0 and fraction.max() <= 1):
+            allowed = f"0..{np.iinfo(array.dtype).max}" if whole else "0..1"
+            raise DataError(f"The picture holds {array.dtype} values {array.min()}..{array.max()}; allowed: {allowed}.")
+        scaled = torch.from_numpy((fraction * 2 - 1).astype(np.float32))
         single = scaled.ndim == 3
         return {"source": (scaled[None] if single else scaled).movedim(-1, 1)}, single
 
@@ -144,6 +150,15 @@ class Synthesizer:
         return torch.from_numpy(
             np.pad(values.numpy(), edges, mode="symmetric" if 1 in values.shape[-2:] else "reflect")
         )
+
+
+@contextmanager
+def _own_randomness(device: str, seed: int) -> Iterator[None]:
+    """Random numbers from `seed` inside; the random state of CPU and device is afterwards as it was."""
+    kind = torch.device(device).type
+    with torch.random.fork_rng([] if kind == "cpu" else [torch.device(device)], device_type="cuda" if kind == "cpu" else kind):
+        torch.manual_seed(seed)
+        yield
 
 
 def load(model: str | Path, device: str = "auto") -> Synthesizer:
@@ -165,7 +180,7 @@ def save_png(path: str | Path, image: Picture, record: Mapping[str, Any]) -> Non
     """Write a photograph as PNG with its record in a text chunk named "gesso"."""
     chunks = PngInfo()
     chunks.add_itxt(PNG_KEY, json.dumps(record))
-    Image.fromarray(image).save(path, pnginfo=chunks)
+    Image.fromarray(image).save(path, "PNG", pnginfo=chunks)
 
 
 def read_record(path: str | Path) -> dict[str, Any] | None:

@@ -1,0 +1,114 @@
+"""`gesso doctor`."""
+
+from __future__ import annotations
+
+import json as codec
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from gesso.cli.common import Data, DataFlags, open_listing
+from gesso.errors import GessoError
+
+if TYPE_CHECKING:
+    from gesso.data.doctor import Report
+    from gesso.data.layouts import Listing
+
+DEFAULT_PRESET = "pix2pixhd-small"
+
+
+def doctor(
+    data: Path | None = None,
+    *,
+    split: str = "train",
+    preset: str = DEFAULT_PRESET,
+    write_labels: bool = False,
+    json: bool = False,
+    flags: Data = None,
+) -> None:
+    """Say what training would trip over in a dataset; exit code 1 when it would fail.
+
+    Parameters
+    ----------
+    data: Path
+        Folder of a dataset.
+    split: str
+        Part of DATA to examine.
+    preset: str
+        Preset that memory, time and the train command are given for.
+    write_labels: bool
+        Write the label space as labels.json beside the data; an existing one is left alone.
+    json: bool
+        Print JSON, for machines.
+    """
+    from gesso.data.doctor import examine, render
+
+    console = Console(stderr=json)
+    flags = flags or DataFlags()
+    listing = open_listing(data, flags, split)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading every file", total=None)
+        report = examine(listing, progress=lambda done, total: bar.update(task, completed=done, total=total))
+    command = train_command(data, flags, split, preset)
+    plan = _plan(report, listing, preset) if report.ok else {}
+    if write_labels:
+        _write_labels(report, listing, console)
+    if json:
+        print(codec.dumps({**report.to_json(), "train_command": command, "estimate": plan}, indent=1))
+    else:
+        render(report, console)
+        _show_plan(plan, preset, command, console)
+    if not report.ok:
+        sys.exit(1)
+
+
+def train_command(data: Path | None, flags: DataFlags, split: str, preset: str) -> str:
+    """The command that trains on what was examined."""
+    words = ["gesso", "train", *([str(data)] if data else [])]
+    for name in ("labels", "images", "instances", "sources", "space"):
+        value = getattr(flags, name)
+        words += [f"--{name}", str(value)] if value is not None else []
+    words += ["--direction", flags.direction] if flags.direction != "AtoB" else []
+    words += ["--split", split] if split != "train" else []
+    return " ".join([*words, "--preset", preset, "--out", "run"])
+
+
+def _plan(report: Report, listing: Listing, preset: str) -> dict[str, Any]:
+    """Memory and time of one training step with a preset; empty where that cannot be told."""
+    from dataclasses import replace
+
+    from gesso.cli.train import find_semantics, resolve
+    from gesso.data.preprocessing import Preprocessing
+    from gesso.devices import choose_device
+    from gesso.estimates import estimate
+
+    recipe, config = resolve(preset, {}, None)
+    semantics = find_semantics(replace(listing, space=report.space), config)
+    keep = Preprocessing(resize=config.resize, height=config.height, width=config.width, multiple=recipe.multiple(config))
+    size = config.crop or keep.plan(report.median_size).padded
+    guess = estimate(recipe, config, semantics, size, device=choose_device("auto"))
+    return {"size": list(size), "memory_bytes": guess.memory, "seconds_per_step": guess.seconds, "parameters": guess.parameters}
+
+
+def _show_plan(plan: dict[str, Any], preset: str, command: str, console: Console) -> None:
+    if plan:
+        height, width = plan["size"]
+        seconds = f", {plan['seconds_per_step']:.2f} s per step on this machine" if plan["seconds_per_step"] else ""
+        memory = plan["memory_bytes"] / 2**30
+        console.print(f"{preset} at {height}x{width}: about {memory:.1f} GiB of memory{seconds}.", soft_wrap=True)
+    console.print("Train with:", style="bold")
+    console.print(f"  {command}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _write_labels(report: Report, listing: Listing, console: Console) -> None:
+    path = listing.root / "labels.json"
+    if report.space is None:
+        raise GessoError(f"No label space can be proposed for {listing.root}: no label map could be read.")
+    if path.exists():
+        console.print(f"{path} is there already and is left alone.", soft_wrap=True)
+        return
+    report.space.save(path)
+    console.print(f"Wrote {path}: give its classes their names.", soft_wrap=True)
