@@ -137,7 +137,7 @@ def read_info(path: str | Path) -> ModelInfo:
     return info
 
 
-def _decoded(path: Path, key: str, value: str) -> Any:
+def _decoded(path: str | Path, key: str, value: str) -> Any:
     try:
         return json.loads(value)
     except ValueError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -148,18 +148,9 @@ class LabelSpace(BaseModel):
             raise LabelError(f"There is no class {name!r} in {self.name}; its classes are {', '.join(self.names)}.")
         return self.names.index(name)
 
-    @cached_property
-    def _index_of_value(self) -> npt.NDArray[np.int32]:
-        """Table from file value + 1 to class index; -1 where a value has no meaning."""
-        table = np.full(FILE_VALUES[1] + 2, -1, dtype=np.int32)
-        for index, label_class in enumerate(self.classes):
-            table[np.asarray(label_class.values) + 1] = index
-        table[np.asarray(self.ignore, dtype=np.int64) + 1] = len(self)
-        return table
-
     def lookup(self, values: IntArray) -> npt.NDArray[np.int32]:
         """Like `to_indices`, but file values without a meaning become -1."""
-        table = self._index_of_value
+        table = _index_of_value(self)
         inside = (values >= FILE_VALUES[0]) & (values <= FILE_VALUES[1])
         if values.dtype == np.uint8:
             return table[1:257][values]
@@ -203,6 +194,16 @@ class LabelSpace(BaseModel):
             )
         firsts = [c.values[0] for c in self.classes] + [self.ignore[0] if self.ignore else 255]
         return np.array(firsts, dtype=np.int32)[indices]
+
+
+@lru_cache(maxsize=32)
+def _index_of_value(space: LabelSpace) -> npt.NDArray[np.int32]:
+    """Table from file value + 1 to class index; -1 where a value has no meaning."""
+    table = np.full(FILE_VALUES[1] + 2, -1, dtype=np.int32)
+    for index, label_class in enumerate(space.classes):
+        table[np.asarray(label_class.values) + 1] = index
+    table[np.asarray(space.ignore, dtype=np.int64) + 1] = len(space)
+    return table
 
 
 def _refuse_repeats(what: str, items: list[Any]) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -101,8 +101,7 @@ class Session:
 
 def _bare(network: nn.Module) -> nn.Module:
     """A network without Fabric around it: one process can run it alone, while the others wait."""
-    bare: nn.Module = network.module if is_wrapped(network) else network
-    return bare
+    return cast(nn.Module, network.module) if is_wrapped(network) else network
 
 
 def total_steps(config: TrainingConfig, samples: int) -> int:

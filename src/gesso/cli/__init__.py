@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Sequence
 
 from cyclopts import App
@@ -45,13 +47,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; errors that the user can mend are printed without a traceback, with exit code 1."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
+    if not debug:
+        threading.excepthook = _quiet_thread
     try:
         make_app()([token for token in tokens if token != "--debug"])
-    except GessoError as error:
+    except (GessoError, OSError) as error:
         if debug:
             raise
-        print(f"gesso: {error}", file=sys.stderr)
+        if isinstance(error, BrokenPipeError):  # as in `gesso info MODEL | head`: nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            print(f"gesso: {error if isinstance(error, GessoError) else _of_system(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("gesso: stopped. Run the same command again to go on.", file=sys.stderr)
         sys.exit(130)
+    finally:
+        threading.excepthook = threading.__excepthook__
+
+
+def _of_system(error: OSError) -> str:
+    """What the system refused, of which file, and what to do."""
+    name = error.filename if isinstance(error.filename, str | os.PathLike) else None
+    file = f"{os.fspath(name)}: " if name else ""
+    reason = error.strerror or str(error)
+    return f"{file}{reason}. Check the path, the permissions and the room on the disk, and run the same command again."
+
+
+def _quiet_thread(failed: threading.ExceptHookArgs) -> None:
+    """The thread that writes TensorBoard events hands its errors to the training loop, so it need not print them too."""
+    if not issubclass(failed.exc_type, OSError):
+        threading.__excepthook__(failed)

@@ -53,9 +53,9 @@ def doctor(
         task = bar.add_task("reading every file", total=None)
         report = examine(listing, progress=lambda done, total: bar.update(task, completed=done, total=total))
     command = train_command(data, flags, split, preset)
-    plan = _plan(report, listing, preset) if report.ok else {}
     if write_labels:
-        _write_labels(report, listing, console)
+        report = _write_labels(report, listing, console)
+    plan = _plan(report, listing, preset) if report.ok else {}
     if json:
         print(codec.dumps({**report.to_json(), "train_command": command, "estimate": plan}, indent=1))
     else:
@@ -86,6 +86,8 @@ def _plan(report: Report, listing: Listing, preset: str) -> dict[str, Any]:
     from gesso.estimates import estimate
 
     recipe, config = resolve(preset, {}, None)
+    if report.median_size is None:
+        return {}
     semantics = find_semantics(replace(listing, space=report.space), config)
     keep = Preprocessing(resize=config.resize, height=config.height, width=config.width, multiple=recipe.multiple(config))
     size = config.crop or keep.plan(report.median_size).padded
@@ -103,12 +105,13 @@ def _show_plan(plan: dict[str, Any], preset: str, command: str, console: Console
     console.print(f"  {command}", soft_wrap=True, markup=False, highlight=False)
 
 
-def _write_labels(report: Report, listing: Listing, console: Console) -> None:
+def _write_labels(report: Report, listing: Listing, console: Console) -> Report:
     path = listing.root / "labels.json"
     if report.space is None:
         raise GessoError(f"No label space can be proposed for {listing.root}: no label map could be read.")
     if path.exists():
         console.print(f"{path} is there already and is left alone.", soft_wrap=True)
-        return
+        return report
     report.space.save(path)
     console.print(f"Wrote {path}: give its classes their names.", soft_wrap=True)
+    return report.accept()

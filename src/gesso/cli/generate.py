@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from gesso.cli.common import Data, DataFlags, open_listing, track
-from gesso.errors import DataError
+from gesso.errors import ConfigError, DataError, ModelFileError
 
 if TYPE_CHECKING:
     from gesso.data.dataset import SemanticDataset
@@ -64,6 +65,8 @@ def generate(
     from gesso.pictures import sheet
     from gesso.synthesis.synthesizer import load, save_png
 
+    if batch < 1 or (limit is not None and limit < 1):
+        raise ConfigError(f"--batch {batch} --limit {limit}: both are at least 1.")
     console = Console()
     synth = load(model, device)
     layouts = open_layouts(synth, data, flags or DataFlags(), split, limit, original_size)
@@ -90,8 +93,17 @@ def open_layouts(
     from gesso.data.dataset import SemanticDataset
     from gesso.data.preprocessing import Preprocessing
 
-    listing = _listing(data, flags, split)
-    saved = Preprocessing.model_validate(synth.info.preprocessing)
+    listing = _listing(data, flags, split, pictures=synth.label_space is None)
+    if synth.label_space is None and any(sample.label for sample in listing.samples):
+        raise DataError(f"The model takes pictures, but {listing.root} holds label maps. Give pictures with --sources.")
+    if synth.label_space is not None and any(sample.source for sample in listing.samples):
+        raise DataError(
+            f"The model takes label maps, but {listing.root} holds pictures. Give label maps with --labels."
+        )
+    try:
+        saved = Preprocessing.model_validate(synth.info.preprocessing)
+    except ValidationError as error:
+        raise ModelFileError(f"The model file's preprocessing is not understood: {error.errors()[0]['msg']}.") from None
     preprocessing = Preprocessing() if original_size else saved.model_copy(update={"multiple": 1, "crop": None})
     if saved.resize == "fixed" and saved.crop and not original_size:
         preprocessing = preprocessing.model_copy(update={"height": saved.crop[0], "width": saved.crop[1]})
@@ -104,13 +116,14 @@ def open_layouts(
     )
 
 
-def _listing(data: Path | None, flags: DataFlags, split: str) -> Listing:
-    """A dataset, a bare folder of label maps, or one file."""
+def _listing(data: Path | None, flags: DataFlags, split: str, pictures: bool) -> Listing:
+    """A dataset, or a bare folder or one file of what the model takes: label maps or pictures."""
     from gesso.data import layouts
     from gesso.data.pairing import Sample
 
     if data is not None and data.is_file():
-        return layouts.Listing("file", data.parent, "", (Sample(data.stem, label=data),), (), None)
+        sample = Sample(data.stem, source=data) if pictures else Sample(data.stem, label=data)
+        return layouts.Listing("file", data.parent, "", (sample,), (), None)
     if data is None:
         return open_listing(data, flags, split)
     try:
@@ -118,7 +131,7 @@ def _listing(data: Path | None, flags: DataFlags, split: str) -> Listing:
     except DataError:
         if not data.is_dir() or split:
             raise
-        return layouts.folders(labels=data)
+        return layouts.folders(sources=data) if pictures else layouts.folders(labels=data)
     first = next((name for name in ("val", "test", "train") if name in there), there[0] if there else "train")
     return open_listing(data, flags, split or first)
 

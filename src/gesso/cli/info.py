@@ -43,7 +43,7 @@ def info(model: Path, *, json: bool = False) -> None:
         rows[name] = f"{description.name}, {count:,} parameters ({arguments})"
     rows["label space"] = f"{space.name}, {len(space)} classes" if space else "none: the input is a picture"
     for key, value in rows.items():
-        table.add_row(Text(key, style="bold"), value)
+        table.add_row(Text(key, style="bold"), Text(value))
     console = Console()
     console.print(table)
     if space:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from gesso.train import TrainingData
 
 DEFAULT_PRESET = "pix2pixhd-small"
+FOLDERS = ("labels", "images", "instances", "sources")  # of DataFlags
 
 
 def _settings() -> type[BaseModel]:
@@ -46,7 +49,7 @@ def train(
     out: Path = Path("run"),
     preset: str = "",
     config: Path | None = None,
-    split: str = "train",
+    split: str = "",
     val_split: str = "val",
     device: str = "auto",
     stop_at: int | None = None,
@@ -67,7 +70,7 @@ def train(
     config: Path
         YAML or JSON file with settings, such as the config.json of a run; flags win over it.
     split: str
-        Part of DATA to learn from.
+        Part of DATA to learn from; train if nothing else is said.
     val_split: str
         Part of DATA for held-out samples; skipped if it is not there.
     device: str
@@ -79,10 +82,9 @@ def train(
     """
     document = read_config(config)
     recipe, resolved = resolve(preset, document, settings)
-    origin = document.get("data", {})
-    where = Path(origin["root"]) if data is None and flags is None and origin.get("root") else data
-    console = Console()
-    learning = open_data(recipe, resolved, where, flags or DataFlags(), split, val_split)
+    data, flags, split = find_data(data, flags, split, document)
+    console = Console(quiet=os.environ.get("RANK", "0") != "0")
+    learning = open_data(recipe, resolved, data, flags, split, val_split)
     if dry_run:
         show_plan(recipe, resolved, learning, device, console)
         return
@@ -110,6 +112,43 @@ def read_config(path: Path | None) -> dict[str, Any]:
     return {**document, "__file__": str(path)}
 
 
+def find_data(
+    data: Path | None, flags: DataFlags | None, split: str, document: dict[str, Any]
+) -> tuple[Path | None, DataFlags, str]:
+    """Where the data are: as the command line says, or else as the config.json of a run says.
+
+    Raises:
+        ConfigError: The file of settings has `data` of another form.
+    """
+    flags, origin = flags or DataFlags(), document.get("data")
+    if data is not None or origin is None or any(getattr(flags, name) for name in FOLDERS):
+        return data, flags, split or "train"
+    if not isinstance(origin, dict):
+        raise ConfigError(
+            f"{document['__file__']}: data {origin!r} is not the data of a run; give the dataset folder after gesso train."
+        )
+    told = {k: str(origin[k]) for k in ("root", "split", *FOLDERS, "convention", "direction", "space") if origin.get(k)}
+    folders = {k: Path(told[k]) for k in FOLDERS if k in told}
+    space = flags.space or told.get("space")
+    direction: Any = told.get("direction", flags.direction)
+    found = replace(flags, **folders, convention=told.get("convention", "auto"), direction=direction, space=space)
+    root = Path(told["root"]) if "root" in told and not folders else None
+    return root, found, split or told.get("split", "train")
+
+
+def describe_data(listing: Listing, flags: DataFlags, split: str) -> dict[str, Any]:
+    """What `find_data` needs to open the same data again; kept in config.json."""
+    folders = {k: str(folder.resolve()) for k in FOLDERS if (folder := getattr(flags, k))}
+    space = flags.space and (str(Path(flags.space).resolve()) if Path(flags.space).is_file() else flags.space)
+    told = {"convention": None if folders else listing.convention, "direction": flags.direction, "space": space}
+    return {
+        "root": str(listing.root.resolve()),
+        "split": split,
+        **folders,
+        **{k: v for k, v in told.items() if v and v != "AtoB"},
+    }
+
+
 def resolve(preset: str, document: dict[str, Any], settings: BaseModel | None) -> tuple[Recipe, TrainingConfig]:
     """The recipe and its settings: preset, then file, then flags.
 
@@ -126,7 +165,7 @@ def resolve(preset: str, document: dict[str, Any], settings: BaseModel | None) -
     given.pop("preset", None)
     flags = {k: getattr(settings, k) for k in settings.model_fields_set} if settings else {}
     known = list(recipe.Config.model_fields)
-    if unknown := [k for k in given if k not in known]:
+    if unknown := [str(k) for k in given if k not in known]:
         raise ConfigError(
             f"{origin}: unknown setting {unknown[0]!r}{_suggest(unknown[0], known)}; see gesso train --help."
         )
@@ -174,14 +213,17 @@ def open_data(
         "scale_shortside": (config.height, None),
     }
     height, width = sides.get(config.resize, (None, None))
-    preprocessing = Preprocessing(
-        resize=config.resize,
-        height=height,
-        width=width,
-        crop=config.crop,
-        flip=config.flip,
-        multiple=recipe.multiple(config),
-    )
+    try:
+        preprocessing = Preprocessing(
+            resize=config.resize,
+            height=height,
+            width=width,
+            crop=config.crop,
+            flip=config.flip,
+            multiple=recipe.multiple(config),
+        )
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(e, {}, {}, "") for e in error.errors())) from None
     semantics = find_semantics(listing, config)
     held_out = _held_out(data, flags, val_split, split)
 
@@ -196,7 +238,7 @@ def open_data(
         space=listing.space,
         semantics=semantics,
         preprocessing=preprocessing.model_dump(mode="json"),
-        origin={"root": str(listing.root.resolve()), "split": split, "convention": listing.convention},
+        origin=describe_data(listing, flags, split),
     )
 
 

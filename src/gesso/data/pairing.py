@@ -78,7 +78,9 @@ def collect(role: Role, folder: Path) -> tuple[dict[str, Path], list[Orphan]]:
     """Stem -> file for one role; a second file with the same stem is an orphan."""
     by_stem: dict[str, Path] = {}
     orphans = []
-    for file in _only(image_files(folder), _ENDINGS.get(role)):
+    maps = role in ("label", "instance")  # of these a JPEG is never the right one of two
+    files = _only(image_files(folder), _ENDINGS.get(role))
+    for file in sorted(files, key=lambda f: (maps and f.suffix.lower() in (".jpg", ".jpeg"), f)):
         if by_stem.setdefault(_key(file, folder), file) is not file:
             orphans.append(Orphan(file, "unique stem"))
     return by_stem, orphans

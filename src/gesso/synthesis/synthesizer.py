@@ -155,9 +155,15 @@ class Synthesizer:
 @contextmanager
 def _own_randomness(device: str, seed: int) -> Iterator[None]:
     """Random numbers from `seed` inside; the random state of CPU and device is afterwards as it was."""
-    kind = torch.device(device).type
-    with torch.random.fork_rng([] if kind == "cpu" else [torch.device(device)], device_type="cuda" if kind == "cpu" else kind):
-        torch.manual_seed(seed)
+    place = torch.device(device)
+    others, kind = ([], "cuda") if place.type == "cpu" else ([place], place.type)  # the CPU's state is always kept
+    with torch.random.fork_rng(others, device_type=kind):
+        torch.default_generator.manual_seed(seed)
+        if place.type == "cuda":
+            with torch.cuda.device(place):
+                torch.cuda.manual_seed(seed)
+        elif place.type == "mps":
+            torch.mps.manual_seed(seed)
         yield
 
 
