@@ -150,7 +150,7 @@ def image(channels: int, height: int = 32, width: int = 64) -> Tensor:
 def reference(kind: str, norm: Norm = nn.InstanceNorm2d) -> nn.Module:
     made = {
         "pix2pixhd.global": lambda: Global(5, 4, 2, 2, norm),
-        "pix2pixhd.local": lambda: Local(5, 2, 2, 2, norm, levels=2, depth=1),
+        "pix2pixhd.local": lambda: Local(5, 2, 1, 1, norm, levels=2, depth=1),
         "pix2pixhd.discriminator": lambda: Discriminators(8, 4, 2, 2, norm, with_features=True),
         "pix2pixhd.encoder": lambda: Global(3, 4, 2, 0, norm, out=2),
     }
@@ -172,7 +172,7 @@ def test_global_generator(downs: int, blocks: int, norm: str) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(("levels", "depth"), [(1, 3), (2, 1), (3, 2), (1, 0)])
 def test_coarse_to_fine_generator(levels: int, depth: int, norm: str) -> None:
-    theirs = randomised(Local(5, 2, 2, 2, NORMS[norm], levels, depth))
+    theirs = randomised(Local(5, 2, 1, 2, NORMS[norm], levels, depth))
     ours = load_official(theirs.state_dict(), "pix2pixhd.local").eval()
     torch.testing.assert_close(ours(image(5)), theirs(image(5)))
 

@@ -145,7 +145,7 @@ def test_feature_matching_refuses_discriminators_that_differ(pair: tuple[Maps, M
     with pytest.raises(ValueError, match="shorter"):
         losses.feature_matching(fake, real[:1])
     with pytest.raises(ValueError, match="shorter"):
-        losses.feature_matching(fake, [layers[1:] for layers in real])
+        losses.feature_matching(fake, [layers[:-1] for layers in real])
 
 
 def test_perceptual_by_hand() -> None:

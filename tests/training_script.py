@@ -6,7 +6,6 @@ be killed starts at once. `torchrun training_script.py together DATA OUT` trains
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import resource
@@ -165,8 +164,7 @@ def together(data: Path, out: Path) -> None:
     rank = os.environ["RANK"]
     for name, changes in TOGETHER.items():
         save_file(final_weights(data, out / name, **changes), out / f"{name}-{rank}.safetensors")
-    with contextlib.suppress(checkpoints.ModelFileError):  # a run begun with batch norm: buffers of each rank its own
-        fit_tiny(data, out / "batch-norm", stop_at=4, batch=4, norm="batch", sample_every=2)
+    fit_tiny(data, out / "batch-norm", stop_at=4, batch=4, norm="batch", sample_every=2)
 
 
 def final_weights(data: Path, run: Path, **changes: Any) -> dict[str, torch.Tensor]:

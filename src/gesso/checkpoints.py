@@ -243,9 +243,9 @@ def save_state(
             for name, tensors in parts.items():
                 file = temporary / f"{name}.safetensors"
                 save_file({k: t.detach().to("cpu").contiguous() for k, t in tensors.items()}, file)
-                _flush(file)
+                _finish(file)
             (temporary / "state.json").write_text(json.dumps({"step": step, **document}, indent=1))
-            _flush(temporary / "state.json")
+            _finish(temporary / "state.json")
             _flush(temporary)
             temporary.rename(target)
             _flush(folder)
@@ -306,23 +306,25 @@ def restore_optimizer(side: str, optimizer: torch.optim.Optimizer, tensors: Mapp
 
 
 def write_safely(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one move.
+    """Let `write` fill a temporary file near `path`, then put it in place in one move.
 
     Raises:
         TrainingError: The disk is full or refuses; `path` is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    folder = path.with_name(f".{path.name}.{os.getpid()}")  # safetensors has temporary files of its own: they stay in it
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         for leftover in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*"):
-            leftover.unlink()  # of a process that was killed while writing
+            shutil.rmtree(leftover)  # of a process that was killed while writing
         try:
+            folder.mkdir()
+            temporary = folder / path.name
             write(temporary)
-            _flush(temporary)
+            _finish(temporary)
             temporary.replace(path)
             _flush(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -341,6 +343,12 @@ def disk_errors(path: Path) -> Iterator[None]:
             f"{path} could not be written: {error}. {free:.1f} MiB are free there. What was saved before is untouched; "
             "make room, or allow writing there, and run the same command again to go on."
         ) from None
+
+
+def _finish(file: Path) -> None:
+    """Give a new file the rights that its folder got (safetensors keeps files to their owner), and force it onto the disk."""
+    file.chmod(file.parent.stat().st_mode & 0o666)
+    _flush(file)
 
 
 def _flush(path: Path) -> None:

@@ -187,9 +187,9 @@ class LabelSpace(BaseModel):
         Raises:
             LabelError: There are ignored pixels, but the space ignores no value and 255 is one of its classes.
         """
-        if not self.ignore and self._index_of_value[255 + 1] >= 0 and (indices == len(self)).any():
+        if not self.ignore and _index_of_value(self)[255 + 1] >= 0 and (indices == len(self)).any():
             raise LabelError(
-                f"{self.name} has no file value for ignored pixels: 255 is {self.names[self._index_of_value[255 + 1]]!r}. "
+                f"{self.name} has no file value for ignored pixels: 255 is {self.names[_index_of_value(self)[255 + 1]]!r}. "
                 "Add a value to `ignore` of the label space, or paint those pixels."
             )
         firsts = [c.values[0] for c in self.classes] + [self.ignore[0] if self.ignore else 255]

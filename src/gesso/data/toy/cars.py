@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gesso.data.toy_paint import Canvas, Glow, Sketch
-from gesso.data.toy_props import light_at
-from gesso.data.toy_world import FloatArray, Prop, World
+from gesso.data.toy.paint import Canvas, Glow, Sketch
+from gesso.data.toy.props import light_at
+from gesso.data.toy.world import FloatArray, Prop, World
 
 Profile = tuple[tuple[float, float, float], ...]  # ahead, up, half width
 TYRE, RIM, DARK = (26, 26, 28), (150, 152, 156), (22, 23, 26)
@@ -92,7 +92,10 @@ SHAPES = {
             (2.34, 0.32, 0.90),
         ),
         "bpgppgppb",
-        (((-1.9, 1.24), (-1.85, 1.74), (-0.2, 1.78), (-0.2, 1.22)), ((-0.1, 1.22), (-0.1, 1.78), (0.98, 1.78), (1.55, 1.22))),
+        (
+            ((-1.9, 1.24), (-1.85, 1.74), (-0.2, 1.78), (-0.2, 1.22)),
+            ((-0.1, 1.22), (-0.1, 1.78), (0.98, 1.78), (1.55, 1.22)),
+        ),
         (-1.45, 1.5),
     ),
 }
@@ -202,13 +205,20 @@ def _add_side(body: _Body, shape: Shape, light: FloatArray, side: float) -> None
     body.add(_along(side * 0.9, rear, front, 0.3, 0.46), paint * 0.6)
     body.add(_along(side * 0.89, rear + 0.1, front - 0.2, belt - 0.26, belt - 0.16), paint * 0.9 + 22)
     for window in shape.windows:
-        body.add(np.array([(a, side * (0.87 - 0.32 * (y - belt)), y) for a, y in window], dtype=np.float32), _glass(body, 0.4))
+        body.add(
+            np.array([(a, side * (0.87 - 0.32 * (y - belt)), y) for a, y in window], dtype=np.float32),
+            _glass(body, 0.4),
+        )
     door = shape.windows[1][0][0] - 0.04
     body.add(_along(side * 0.9, door - 0.012, door + 0.012, 0.45, belt), paint * 0.5)
     for ahead in shape.wheels:
         for radius, colour in ((WHEEL + 0.07, DARK), (WHEEL, TYRE), (WHEEL * 0.6, RIM)):
             wheel = np.empty((len(CIRCLE), 3), dtype=np.float32)
-            wheel[:, 0], wheel[:, 1], wheel[:, 2] = ahead + CIRCLE[:, 0] * radius, side * 0.9, WHEEL + CIRCLE[:, 1] * radius
+            wheel[:, 0], wheel[:, 1], wheel[:, 2] = (
+                ahead + CIRCLE[:, 0] * radius,
+                side * 0.9,
+                WHEEL + CIRCLE[:, 1] * radius,
+            )
             if radius > WHEEL:
                 wheel[:, 2] = np.maximum(wheel[:, 2], 0.3)
             body.add(wheel, np.array(colour) * light)
@@ -216,7 +226,9 @@ def _add_side(body: _Body, shape: Shape, light: FloatArray, side: float) -> None
 
 def _along(right: float, rear: float, front: float, low: float, high: float) -> FloatArray:
     """An upright rectangle along the car."""
-    return np.array([[rear, right, low], [front, right, low], [front, right, high], [rear, right, high]], dtype=np.float32)
+    return np.array(
+        [[rear, right, low], [front, right, low], [front, right, high], [rear, right, high]], dtype=np.float32
+    )
 
 
 def _add_ends(body: _Body, light: FloatArray) -> list[tuple[float, float, float]]:
@@ -240,4 +252,4 @@ def _sheen(canvas: Canvas, box: tuple[int, int, int, int], points: FloatArray) -
     """(h, 1) brightness from roof to sill, as polished paint mirrors the sky above and the road below."""
     top, bottom = float(points[:, 1].min()), float(points[:, 1].max())
     down = (canvas.view.rows(box[1], box[3]) - top) / max(bottom - top, 1.0)
-    return np.asarray(1.08 - 0.26 * down**1.5, dtype=np.float32)
+    return np.asarray(1.08 - 0.26 * np.maximum(down, 0) ** 1.5, dtype=np.float32)

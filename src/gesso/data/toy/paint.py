@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from gesso.data.toy_world import Camera, FloatArray, Kind, Light
+from gesso.data.toy.world import Camera, FloatArray, Kind, Light
 
 BoolArray = npt.NDArray[np.bool_]
 OVERSAMPLE = 2
@@ -185,3 +185,16 @@ class Sketch:
 def _rgba(colour: Iterable[float], part: int) -> tuple[int, int, int, int]:
     red, green, blue = (min(max(round(float(c)), 0), 255) for c in colour)
     return red, green, blue, part
+
+
+def paint_glows(canvas: Canvas) -> None:
+    """Add the light of every lamp that nothing hides."""
+    for glow in canvas.glows:
+        box = canvas.view.box(glow.u - glow.radius, glow.v - glow.radius, glow.u + glow.radius, glow.v + glow.radius)
+        column, row = int(glow.u), int(glow.v)
+        inside = 0 <= column < canvas.view.width and 0 <= row < canvas.view.height
+        if box is None or not inside or canvas.ids[row, column] != glow.ordinal:
+            continue
+        across, down = canvas.view.columns(box[0], box[2]) - glow.u, canvas.view.rows(box[1], box[3]) - glow.v
+        strength = np.clip(1 - np.sqrt(across**2 + down**2) / glow.radius, 0, 1) ** 2
+        canvas.rgb[box[1] : box[3], box[0] : box[2]] += strength[..., None] * np.array(glow.colour, dtype=np.float32)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gesso.data.toy_paint import Canvas, cover, fractal, grain, sample
-from gesso.data.toy_world import Building, FloatArray, World
+from gesso.data.toy.paint import Canvas, View, cover, fractal, grain, sample
+from gesso.data.toy.world import Building, FloatArray, World
 
 SHOP = 3.6  # height of a shop's floor, metres
 ACCENTS = ((150, 40, 44), (34, 84, 66), (40, 60, 110), (190, 150, 60), (60, 56, 60))
@@ -127,7 +127,7 @@ def _shade_of_the_opposite_row(world: World, b: Building) -> float:
 
 def _facade(canvas: Canvas, b: Building, wall: Wall) -> FloatArray:
     """(h, w, 3) colours of a wall without haze."""
-    facade, light = FACADES[b.style], canvas.light
+    facade = FACADES[b.style]
     frame, pane, cell = _windows(b, facade, wall)
     albedo = np.array(b.colour, dtype=np.float32) * _tone(b, wall)[..., None]
     albedo += (np.array(facade.trim, dtype=np.float32) - albedo) * frame[..., None]
@@ -223,3 +223,43 @@ def _add_roof(albedo: FloatArray, b: Building, wall: Wall) -> None:
 def wall_height_in_view(canvas: Canvas, z: float) -> float:
     """Metres that fit above the horizon at distance z."""
     return canvas.view.horizon * z / canvas.view.focal if math.isfinite(z) else math.inf
+
+
+class Silhouette:
+    """The line above which nothing behind the buildings met so far is hidden.
+
+    Args:
+        view: The camera.
+    """
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.top = np.full(view.width, np.inf, dtype=np.float32)  # rows; everything below is covered
+
+    def hides(self, b: Building) -> bool:
+        """Whether buildings asked about earlier, which must be nearer, cover this one; it then covers others itself."""
+        view, near = self.view, max(b.near, 1.0)
+        covered = True
+        if b.near >= 1.5:
+            covered = self._covers(
+                float(view.u(b.left, near)), float(view.u(b.right, near)), b.height, np.float32(near)
+            )
+        if not b.side:
+            return covered
+        offset = (b.left if b.side > 0 else b.right) - view.camera.x
+        if offset * b.side <= 0.2 or b.far <= near:
+            return covered
+        ends = sorted((view.centre + view.focal * offset / near, view.centre + view.focal * offset / b.far))
+        box = view.box(ends[0], 0, ends[1], view.height)
+        if box is None:
+            return covered
+        away = np.abs(view.columns(box[0], box[2])[0] - view.centre)
+        z = view.focal * abs(offset) / np.maximum(away, 0.5)
+        covered = self._covers(ends[0], ends[1], b.height, z) and covered
+        columns = slice(box[0], box[2])
+        self.top[columns] = np.minimum(self.top[columns], view.v(b.height, z))
+        return covered
+
+    def _covers(self, left: float, right: float, height: float, z: FloatArray | np.float32) -> bool:
+        box = self.view.box(left, 0, right, self.view.height)
+        return box is None or bool((self.top[box[0] : box[2]] <= self.view.v(height, z)).all())

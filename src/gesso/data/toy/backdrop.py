@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from gesso.data.toy_paint import ORDINALS, BoolArray, Canvas, View, cover, fractal, grain, sample
-from gesso.data.toy_world import STYLES, FloatArray, Kind, Prop, Street, World
+from gesso.data.toy.paint import ORDINALS, BoolArray, Canvas, View, cover, fractal, grain, sample
+from gesso.data.toy.world import STYLES, FloatArray, Kind, Prop, Street, World
 
 MARKING_WIDTH = 0.14  # metres
 DASH, DASH_PERIOD = 3.0, 6.5

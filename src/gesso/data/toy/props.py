@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from gesso.data.toy_paint import ORDINALS, Canvas, Glow, Sketch, fractal, grain, sample
-from gesso.data.toy_world import FloatArray, Kind, Prop, World
+from gesso.data.toy.paint import ORDINALS, Canvas, Glow, Sketch, fractal, grain, sample
+from gesso.data.toy.world import FloatArray, Kind, Prop, World
 
 POLE_GREY = np.array([104, 108, 112], dtype=np.float32)
 SKIN = ((236, 190, 158), (196, 142, 104), (128, 86, 62))

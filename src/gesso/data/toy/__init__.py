@@ -1,0 +1,215 @@
+"""A toy world: procedural street scenes with exact labels, instances and known styles, from (seed, index).
+
+`scene` paints one, `write` fills a folder with them. `composition` says what stands where, the other modules paint it. Styles are
+drawn from small palettes and apart from the shapes, so that what a model learns about style can be held against the truth.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from os import cpu_count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from gesso.data.spaces import published
+from gesso.data.toy.backdrop import paint_ground, paint_sky
+from gesso.data.toy.buildings import Silhouette, paint_building
+from gesso.data.toy.cars import paint_car
+from gesso.data.toy.composition import compose
+from gesso.data.toy.paint import OVERSAMPLE, STUFF, Canvas, View, grain, paint_glows
+from gesso.data.toy.props import paint_lamp, paint_person, paint_sign, paint_tree
+from gesso.data.toy.world import Building, Kind, Prop, World
+from gesso.errors import DataError
+from gesso.labels import LabelSpace
+
+__all__ = ["Scene", "scene", "space", "write"]
+
+PAINTERS = {
+    Kind.TREE: paint_tree,
+    Kind.POLE: paint_lamp,
+    Kind.SIGN: paint_sign,
+    Kind.CAR: paint_car,
+    Kind.PERSON: paint_person,
+}
+SMALLEST = 32  # pixels; below, nothing can be recognised
+NOISE = 2.2  # standard deviation of the sensor's noise, of 255
+HELD_OUT = 5  # one scene in so many
+IN_ONE_PROCESS = 64  # fewer scenes are not worth starting others
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One street scene.
+
+    Attributes:
+        image: (H, W, 3) uint8 photograph.
+        label: (H, W) uint8 class indices of `space()`.
+        instance: (H, W) int32: class * 1000 + k with k from 1 for countable classes, the class index elsewhere.
+        attributes: JSON-able truth: seed, index, time_of_day, road_surface, and for each visible object its instance id, class,
+            style, colour (albedo, before light), pixels and box (left, top, right, bottom; exclusive).
+    """
+
+    image: npt.NDArray[np.uint8]
+    label: npt.NDArray[np.uint8]
+    instance: npt.NDArray[np.int32]
+    attributes: dict[str, Any]
+
+
+def space() -> LabelSpace:
+    """The classes of the toy world."""
+    return published("toy")
+
+
+def scene(seed: int, index: int, height: int = 128, width: int = 256) -> Scene:
+    """Paint one scene; the same arguments always give the same one, and other sizes the same place.
+
+    Args:
+        seed: Not negative; of a whole dataset.
+        index: Not negative; of the scene in it.
+        height: Pixels, at least 32.
+        width: Pixels, at least 32.
+
+    Raises:
+        DataError: A size below 32 pixels.
+    """
+    if min(height, width) < SMALLEST:
+        raise DataError(
+            f"A toy scene of {height}x{width} is too small to show a street; use at least {SMALLEST}x{SMALLEST}."
+        )
+    rng = np.random.default_rng([seed, index])
+    world = compose(rng)
+    canvas = Canvas(View(world.camera, height * OVERSAMPLE, width * OVERSAMPLE), world.light)
+    things: list[Building | Prop] = [*world.buildings, *world.props]
+    _paint(canvas, world, things, rng.uniform(0, 512, 2))
+    paint_glows(canvas)
+    ids = canvas.ids[::OVERSAMPLE, ::OVERSAMPLE].astype(np.int64)
+    label, instance, objects = _name(ids, things)
+    street = {"time_of_day": world.light.time, "road_surface": world.street.surface}
+    attributes = {"seed": seed, "index": index, "height": height, "width": width, **street, "objects": objects}
+    return Scene(_expose(canvas, rng), label, instance, attributes)
+
+
+def _paint(canvas: Canvas, world: World, things: Sequence[Building | Prop], drift: npt.NDArray[np.float64]) -> None:
+    """Everything from back to front, without buildings that others hide."""
+    silhouette = Silhouette(canvas.view)
+    nearest_first = sorted(range(len(things)), key=lambda i: things[i].depth)
+    hidden = {i for i in nearest_first if isinstance(b := things[i], Building) and silhouette.hides(b)}
+    paint_sky(canvas, float(drift[0]))
+    paint_ground(canvas, world, float(drift[1]))
+    for position in reversed(nearest_first):
+        thing, ordinal = things[position], len(STUFF) + position
+        if isinstance(thing, Prop):
+            PAINTERS[thing.kind](canvas, world, thing, ordinal)
+        elif position not in hidden:
+            paint_building(canvas, world, thing, ordinal)
+
+
+def _name(
+    ids: npt.NDArray[np.int64], things: Sequence[Building | Prop]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], list[dict[str, Any]]]:
+    """Label map, instance map and list of visible objects from the ordinals on the canvas."""
+    pixels = np.bincount(ids.ravel(), minlength=len(STUFF) + len(things))
+    classes = np.array([*STUFF, *(thing.kind for thing in things)])
+    numbers, seen = classes.copy(), dict.fromkeys(Kind, 0)
+    objects = []
+    for ordinal, thing in enumerate(things, start=len(STUFF)):
+        if thing.kind is Kind.POLE or not pixels[ordinal]:
+            continue
+        seen[thing.kind] += 1
+        numbers[ordinal] = thing.kind * 1000 + seen[thing.kind]
+        rows, columns = (np.flatnonzero((ids == ordinal).any(axis)) for axis in (1, 0))
+        objects.append(
+            {
+                "instance": int(numbers[ordinal]),
+                "class": thing.kind.name.lower(),
+                "style": thing.style,
+                "colour": list(thing.colour),
+                "pixels": int(pixels[ordinal]),
+                "box": [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1],
+            }
+        )
+    return classes[ids].astype(np.uint8), numbers[ids].astype(np.int32), objects
+
+
+def _expose(canvas: Canvas, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """What the camera makes of the canvas: smaller, softer, noisy."""
+    big = canvas.rgb
+    rgb = (big[::2, ::2] + big[1::2, ::2] + big[::2, 1::2] + big[1::2, 1::2]) * np.float32(0.25)
+    height, width = rgb.shape[:2]
+    for channel, shift in enumerate(rng.integers(0, 512, (3, 2)).tolist()):
+        tile = np.roll(grain(), shift, (0, 1))
+        noise = np.tile(tile, (-(-height // len(tile)), -(-width // len(tile))))[:height, :width]
+        rgb[..., channel] += noise * np.float32(NOISE)
+    return np.clip(rgb, 0, 255).round().astype(np.uint8)
+
+
+# ------------------------------------------------------------------------------------------------------------ folders
+
+
+def write(
+    root: str | Path,
+    count: int,
+    *,
+    height: int = 128,
+    width: int = 256,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Fill a folder: SPLIT/{images,labels,instances,scenes}/NAME, SPLIT train or val, and labels.json.
+
+    Every fifth scene is held out in `val`, at least one. Scenes that are there already are drawn again, to the same bytes.
+
+    Args:
+        root: The folder; it must be empty, absent, or a toy dataset.
+        count: Scenes, at least 1.
+        height: Pixels, at least 32.
+        width: Pixels, at least 32.
+        seed: Not negative; other seeds give other scenes.
+        progress: Told (done, count) as scenes are written.
+
+    Raises:
+        DataError: Another kind of folder, or impossible numbers.
+    """
+    root = Path(root)
+    if count < 1 or seed < 0 or min(height, width) < SMALLEST:
+        raise DataError(
+            f"Cannot draw {count} scenes of {height}x{width} with seed {seed}: at least 1 scene of {SMALLEST}x{SMALLEST} "
+            "pixels, and a seed that is not negative, are needed."
+        )
+    if root.exists() and any(root.iterdir()) and not (root / "labels.json").exists():
+        raise DataError(f"{root} holds something that is not a toy dataset; give an empty or new folder.")
+    for split in ("train", "val"):
+        for kind in ("images", "labels", "instances", "scenes"):
+            (root / split / kind).mkdir(parents=True, exist_ok=True)
+    space().save(root / "labels.json")
+    job = partial(_write_one, root, count, height, width, seed)
+    workers = min(cpu_count() or 1, 8) if count >= IN_ONE_PROCESS else 1
+    if workers == 1:
+        for index in range(count):
+            job(index)
+            if progress:
+                progress(index + 1, count)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for done, _ in enumerate(pool.map(job, range(count), chunksize=4), start=1):
+            if progress:
+                progress(done, count)
+
+
+def _write_one(root: Path, count: int, height: int, width: int, seed: int, index: int) -> None:
+    made = scene(seed, index, height, width)
+    held_out = index % HELD_OUT == HELD_OUT - 1 or (index == count - 1 and 1 < count < HELD_OUT)
+    folder, name = root / ("val" if held_out else "train"), f"{index:06d}"
+    Image.fromarray(made.image).save(folder / "images" / f"{name}.png", compress_level=1)
+    Image.fromarray(made.label).save(folder / "labels" / f"{name}.png", compress_level=1)
+    Image.fromarray(made.instance.astype(np.uint16)).save(folder / "instances" / f"{name}.png", compress_level=1)
+    (folder / "scenes" / f"{name}.json").write_text(json.dumps(made.attributes), encoding="utf-8")

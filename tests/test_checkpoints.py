@@ -1,0 +1,296 @@
+"""Model files and run state: complete or not there, and strict when read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gesso import checkpoints
+from gesso.checkpoints import (
+    Model,
+    ModelInfo,
+    load_model,
+    load_state,
+    optimizer_tensors,
+    read_info,
+    restore_optimizer,
+    save_model,
+    save_state,
+    states,
+    write_safely,
+)
+from gesso.errors import ModelFileError, TrainingError
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> Model:
+    return load_model(tiny_model)
+
+
+Tensors = dict[str, Tensor]
+Metadata = dict[str, str]
+
+
+def content(path: Path) -> tuple[Tensors, Metadata]:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+def edited(tiny_model: Path, folder: Path, change: Callable[[Tensors, Metadata], Any]) -> Path:
+    tensors, metadata = content(tiny_model)
+    change(tensors, metadata)
+    save_file(tensors, folder / "edited.safetensors", metadata=metadata)
+    return folder / "edited.safetensors"
+
+
+# ------------------------------------------------------------------------------------------------------- model files
+
+
+def test_round_trip(tiny_model: Path, model: Model, tmp_path: Path) -> None:
+    copy = tmp_path / "new" / "folder" / "copy.safetensors"
+    save_model(copy, model.networks, model.info)
+    again = load_model(copy)
+    assert again.info == model.info
+    assert again.hash == model.hash
+    weights = load_file(tiny_model)
+    assert weights.keys() == {f"generator.{key}" for key in again.networks["generator"].state_dict()}
+    for key, value in again.networks["generator"].state_dict().items():
+        assert torch.equal(value, weights[f"generator.{key}"])
+
+
+def test_a_loaded_network_is_for_use_only(model: Model) -> None:
+    generator = model.networks["generator"]
+    assert not generator.training
+    assert not any(parameter.requires_grad for parameter in generator.parameters())
+
+
+def test_metadata_is_json_in_strings(tiny_model: Path, model: Model) -> None:
+    _, metadata = content(tiny_model)
+    decoded = {key: json.loads(value) for key, value in metadata.items()}
+    assert decoded["networks"]["generator"]["class"] == "pix2pixhd.GlobalGenerator"
+    assert decoded["label_space"]["name"] == "toy"
+    assert decoded["format_version"] == checkpoints.FORMAT_VERSION
+    assert decoded.keys() == ModelInfo.model_fields.keys()
+
+
+def test_hash_is_of_weights_and_arguments(tiny_model: Path, model: Model, tmp_path: Path) -> None:
+    later = model.info.model_copy(update={"created": "2031-01-01T00:00:00+00:00", "step": 99, "preset": "other"})
+    save_model(tmp_path / "later.safetensors", model.networks, later)
+    assert load_model(tmp_path / "later.safetensors").hash == model.hash
+    weights = {key: value.clone() for key, value in model.networks["generator"].state_dict().items()}
+    next(iter(weights.values())).view(-1)[0] += 1e-6
+    save_model(tmp_path / "other.safetensors", {"generator": weights}, model.info)
+    assert load_model(tmp_path / "other.safetensors").hash != model.hash
+
+
+def test_files_have_the_rights_of_other_new_files(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "plain.txt").touch()
+    save_model(tmp_path / "model.safetensors", model.networks, model.info)
+    save_state(tmp_path / "state", 1, {"networks": {"a": torch.zeros(1)}}, {}, keep=1)
+    wanted = (tmp_path / "plain.txt").stat().st_mode
+    assert (tmp_path / "model.safetensors").stat().st_mode == wanted
+    assert {file.stat().st_mode for file in (tmp_path / "state").rglob("*.*") if file.is_file()} == {wanted}
+
+
+def test_a_file_cut_off_anywhere(tiny_model: Path, tmp_path: Path) -> None:
+    whole = tiny_model.read_bytes()
+    path = tmp_path / "cut.safetensors"
+    for length in (0, 4, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelFileError, match=r"cut\.safetensors cannot be read as safetensors .* Use another copy"):
+            load_model(path)
+
+
+def rename(tensors: Tensors, metadata: Metadata) -> None:
+    tensors["generator.head.9.weight"] = tensors.pop("generator.head.1.weight")
+
+
+def reshape(tensors: Tensors, metadata: Metadata) -> None:
+    tensors["generator.head.1.bias"] = torch.zeros(4)
+
+
+def field(name: str, value: str) -> Callable[[Tensors, Metadata], None]:
+    def change(tensors: Tensors, metadata: Metadata) -> None:
+        metadata[name] = value
+
+    return change
+
+
+def network(**changes: Any) -> Callable[[Tensors, Metadata], None]:
+    def change(tensors: Tensors, metadata: Metadata) -> None:
+        networks = json.loads(metadata["networks"])
+        networks["generator"].update(changes)
+        metadata["networks"] = json.dumps(networks)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (rename, r"missing: generator\.head\.1\.weight; left over: generator\.head\.9\.weight.*another copy"),
+        (reshape, r"generator\.head\.1\.bias has shape \(4,\), its network needs \(3,\)"),
+        (field("step", '"many"'), "field step of the model file: Input should be a valid integer"),
+        (field("step", "7 or so"), "field step of the model file is not JSON: '7 or so'"),
+        (field("licence", '"mine"'), "field licence of the model file: Extra inputs are not permitted"),
+        (field("format_version", "2"), "format version 2, this gesso reads up to 1: update gesso"),
+        (field("format_version", '"1"'), "format version 1"),
+        (field("networks", "{}"), "describes no generator, only nothing"),
+        (lambda tensors, metadata: metadata.clear(), r"not a gesso model \(it has no format_version\)"),
+        (network(**{"class": "pix2pixhd.Painter"}), r"needs a network 'pix2pixhd\.Painter'; this gesso knows"),
+        (network(arguments={"in_channels": 3, "colour": 1}), "arguments of .*GlobalGenerator do not fit.*'colour'"),
+        (network(arguments={"in_channels": 3, "norm": "group"}), "arguments of .*GlobalGenerator do not fit.*'group'"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    tiny_model: Path, tmp_path: Path, change: Callable[[Tensors, Metadata], Any], message: str
+) -> None:
+    path = edited(tiny_model, tmp_path, change)
+    with pytest.raises(ModelFileError, match=message) as raised:
+        load_model(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"no file .*gone\.safetensors.*model\.safetensors"):
+        read_info(tmp_path / "gone.safetensors")
+    with pytest.raises(ModelFileError, match="There is no file"):
+        load_model(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------ safe writing
+
+
+def test_a_write_that_breaks_off_leaves_the_former_file(tiny_model: Path, model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(tiny_model.read_bytes())
+
+    def half(temporary: Path) -> None:
+        temporary.write_bytes(b"half")
+        (temporary.parent / ".tmp-of-a-library").touch()
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(TrainingError, match=r"model\.safetensors could not be written: .*No space left.*make room"):
+        write_safely(path, half)
+    assert path.read_bytes() == tiny_model.read_bytes()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interruption_leaves_the_former_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("former")
+
+    def interrupted(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_safely(path, interrupted)
+    assert path.read_text() == "former"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    left, kept = tmp_path / ".file.4711", tmp_path / ".file.mine"
+    left.mkdir()
+    (left / "file").write_text("half")
+    kept.write_text("not ours")
+    write_safely(tmp_path / "file", lambda temporary: temporary.write_text("new") and None)
+    assert sorted(tmp_path.iterdir()) == [kept, tmp_path / "file"]
+
+
+def test_a_folder_that_cannot_be_made(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match=r"model\.safetensors could not be written: .*Not a directory"):
+        save_model(tmp_path / "file" / "run" / "model.safetensors", model.networks, model.info)
+    with pytest.raises(TrainingError, match="step-00000001 could not be written"):
+        save_state(tmp_path / "file" / "state", 1, {}, {}, keep=1)
+
+
+# --------------------------------------------------------------------------------------------------------- run state
+
+
+def write_states(folder: Path, *steps: int, keep: int = 2) -> None:
+    for step in steps:
+        save_state(folder, step, {"networks": {"weight": torch.full((3,), float(step))}}, {"samples": 7}, keep)
+
+
+def test_state_round_trip(tmp_path: Path) -> None:
+    write_states(tmp_path, 12)
+    document, parts = load_state(tmp_path / "step-00000012")
+    assert document == {"step": 12, "samples": 7}
+    assert parts.keys() == {"networks"}
+    assert torch.equal(parts["networks"]["weight"], torch.full((3,), 12.0))
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    write_states(tmp_path, 1, 2, 3, 10, keep=2)
+    assert [path.name for path in states(tmp_path)] == ["step-00000003", "step-00000010"]
+
+
+def test_leftovers_of_a_killed_save_are_removed(tmp_path: Path) -> None:
+    write_states(tmp_path, 1)
+    left = tmp_path / ".step-00000002.4711"
+    left.mkdir()
+    (left / "networks.safetensors").write_bytes(b"half")
+    assert [path.name for path in states(tmp_path)] == ["step-00000001"]
+    write_states(tmp_path, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001", "step-00000003"]
+
+
+def test_a_save_that_fails_leaves_the_earlier_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_states(tmp_path, 1, 2)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "_flush", full)
+    with pytest.raises(TrainingError, match="step-00000003 could not be written"):
+        write_states(tmp_path, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001", "step-00000002"]
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("state.json", lambda path: path.unlink()),
+        ("state.json", lambda path: os.truncate(path, 20)),
+        ("networks.safetensors", lambda path: os.truncate(path, 20)),
+    ],
+)
+def test_a_damaged_state_is_named(tmp_path: Path, file: str, damage: Callable[[Path], Any]) -> None:
+    write_states(tmp_path, 5)
+    damage(tmp_path / "step-00000005" / file)
+    with pytest.raises(ModelFileError, match="step-00000005 is damaged .*Delete that folder"):
+        load_state(tmp_path / "step-00000005")
+
+
+def test_optimizers_go_on_as_if_never_stopped() -> None:
+    def make(weight: Tensor) -> tuple[nn.Parameter, torch.optim.Optimizer]:
+        parameter = nn.Parameter(weight.clone())
+        return parameter, torch.optim.Adam([parameter], lr=0.1)
+
+    def step(parameter: nn.Parameter, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        (parameter**2).sum().backward()
+        optimizer.step()
+
+    first, optimizer = make(torch.tensor([1.0, -2.0]))
+    for _ in range(3):
+        step(first, optimizer)
+    second, resumed = make(first.detach())
+    tensors = optimizer_tensors({"generator": optimizer, "discriminator": make(torch.zeros(1))[1]})
+    assert {key.split(".")[0] for key in tensors} == {"generator"}
+    restore_optimizer("generator", resumed, {key: value.clone() for key, value in tensors.items()})
+    step(first, optimizer)
+    step(second, resumed)
+    assert torch.equal(first, second)
