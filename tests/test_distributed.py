@@ -18,6 +18,9 @@ import training_script
 from training_script import TOGETHER, final_weights
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 @pytest.fixture(scope="module")
 def together(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes left their weights; with 7 samples in batches of 4 and the time limit, also the test against hanging."""

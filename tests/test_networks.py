@@ -302,9 +302,13 @@ def test_biases_of_convolutions_keep_torchs_values() -> None:
 
 
 def test_initial_weights_follow_the_given_generator() -> None:
-    first, second = (initialise(seeded(), torch.Generator().manual_seed(9)).state_dict() for _ in range(2))
+    def drawn(seed: int, of_the_global_one: int) -> dict[str, Tensor]:
+        network = seeded()
+        torch.manual_seed(of_the_global_one)
+        return initialise(network, torch.Generator().manual_seed(seed)).state_dict()
+
+    first, second, other = drawn(9, 1), drawn(9, 2), drawn(10, 1)
     assert all(torch.equal(first[n], second[n]) for n in first)
-    other = initialise(seeded(), torch.Generator().manual_seed(10)).state_dict()
     assert not torch.equal(first["head.1.weight"], other["head.1.weight"])
 
 

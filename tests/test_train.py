@@ -30,6 +30,9 @@ from gesso.train import FREE_TO_CHANGE, StepSampler, fit, total_steps
 from gesso.train_log import RunLog
 from training_script import STEPS, fit_tiny, tiny_config, tiny_data
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 # --------------------------------------------------------------------------------------------------- order of the data
 
 
