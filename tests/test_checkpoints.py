@@ -42,7 +42,7 @@ Metadata = dict[str, str]
 
 def content(path: Path) -> tuple[Tensors, Metadata]:
     with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
 
 
 def edited(tiny_model: Path, folder: Path, change: Callable[[Tensors, Metadata], Any]) -> Path:

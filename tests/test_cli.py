@@ -63,8 +63,9 @@ def refused(ended: Ended, *said: object) -> None:
         assert str(words) in ended.err
 
 
-def begin(data: object, out: Path, *words: object, **changes: Any) -> list[object]:
-    return ["train", data, "--out", out, "--device", "cpu", *tiny_flags(**changes), *words]
+def begin(out: Path, *words: object, **changes: Any) -> list[object]:
+    """The command that trains a tiny model."""
+    return ["train", *words, "--out", out, "--device", "cpu", *tiny_flags(**changes)]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def trained(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A run of 4 steps that was stopped; not to be changed."""
     run = tmp_path_factory.mktemp("cli") / "run"
     with pytest.raises(SystemExit, match="^0$"):
-        main([str(word) for word in begin(tiny_dataset, run, "--stop-at", 4)])
+        main([str(word) for word in begin(run, tiny_dataset, "--stop-at", 4)])
     return run
 
 
@@ -129,10 +130,10 @@ def test_wrong_usage_is_an_error(gesso: Any, words: list[str], tmp_path: Path, m
 
 def test_train_resume_generate_info(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
     run, photographs = tmp_path / "run", tmp_path / "photographs"
-    ended = gesso(*begin(tiny_dataset, run, "--stop-at", 4))
+    ended = gesso(*begin(run, tiny_dataset, "--stop-at", 4))
     assert ended.code == 0
     assert "stopped; run the same command again to go on after 4 steps" in ended.out
-    ended = gesso(*begin(tiny_dataset, run))
+    ended = gesso(*begin(run, tiny_dataset))
     assert ended.code == 0
     assert f"finished after 28 steps; the model is {run / 'model.safetensors'}" in ended.out
 
@@ -165,15 +166,15 @@ def test_the_config_of_a_run_loads_again(gesso: Any, trained: Path, tmp_path: Pa
 def test_settings_from_yaml_and_flags(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text("seed: 3\nlr: 0.001\nflip: true\ncrop: [16, 24]\n")
-    words = begin(tiny_dataset, tmp_path / "run", "--config", settings, "--no-flip", "--lr", "0.0005", "--stop-at", 1)
-    assert gesso(*words).code == 0
+    words = ("--config", settings, "--no-flip", "--lr", "0.0005", "--stop-at", 1)
+    assert gesso(*begin(tmp_path / "run", tiny_dataset, *words)).code == 0
     found = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (found["seed"], found["lr"], found["flip"], found["crop"]) == (3, 0.0005, False, [16, 24])
     assert read_info(tmp_path / "run" / "model.safetensors").preprocessing["crop"] == [16, 24]
 
 
 def test_a_crop_by_flag(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
-    assert gesso(*begin(tiny_dataset, tmp_path / "run", "--crop", 16, 24, "--stop-at", 1)).code == 0
+    assert gesso(*begin(tmp_path / "run", tiny_dataset, "--crop", 16, 24, "--stop-at", 1)).code == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["crop"] == [16, 24]
 
 
@@ -279,8 +280,8 @@ def photo_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_photo_to_photo(gesso: Any, photo_folders: Path, tmp_path: Path) -> None:
     run, sources = tmp_path / "run", photo_folders / "sources"
-    words = begin("--sources", run, sources, "--images", photo_folders / "images", "--stop-at", 3)
-    assert gesso(words[0], words[1], *words[8 + 2 * 99 :], *words[2:]).code == 0
+    given = ("--sources", sources, "--images", photo_folders / "images")
+    assert gesso(*begin(run, *given, "--stop-at", 3)).code == 0
     info = read_info(run / "model.safetensors")
     assert info.label_space is None
     assert info.semantics.source_channels == 1
@@ -297,3 +298,216 @@ def test_photo_to_photo(gesso: Any, photo_folders: Path, tmp_path: Path) -> None
     again = gesso("train", "--config", run / "config.json", "--out", tmp_path / "again", "--stop-at", 3)
     assert again.code == 0, again.err
     assert load_model(tmp_path / "again" / "model.safetensors").hash == load_model(model).hash
+
+
+def test_a_model_and_data_of_different_kinds(
+    gesso: Any, tiny_model: Path, tiny_dataset: Path, photo_folders: Path, tmp_path: Path
+) -> None:
+    words = ("--sources", photo_folders / "sources", "--out", tmp_path / "out")
+    refused(gesso("generate", tiny_model, *words), "takes label maps", photo_folders / "sources", "--labels")
+    run = tmp_path / "run"
+    given = ("--sources", photo_folders / "sources", "--images", photo_folders / "images")
+    assert gesso(*begin(run, *given, "--stop-at", 1)).code == 0
+    ended = gesso("generate", run / "model.safetensors", tiny_dataset, "--out", tmp_path / "out")
+    refused(ended, "takes pictures", tiny_dataset, "--sources")
+    assert not (tmp_path / "out").exists()
+
+
+# ----------------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.fixture
+def data(tiny_dataset: Path, tmp_path: Path) -> Path:
+    """A copy of the data, to be damaged."""
+    return Path(shutil.copytree(tiny_dataset, tmp_path / "data"))
+
+
+def test_missing_folders(gesso: Any, tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    gone, out = tmp_path / "gone", tmp_path / "run"
+    refused(gesso("train", gone, "--out", out), gone, "does not exist", "check the path")
+    refused(gesso("train", data, "--out", out, "--split", "night"), data, "no split 'night'", "train, val")
+    refused(gesso("train", "--labels", gone, "--images", data, "--out", out), gone)
+    refused(gesso("train", "--out", out), "Give either a dataset folder, or --labels")
+    refused(gesso("generate", gone / "model.safetensors", data), gone / "model.safetensors")
+    refused(gesso("generate", tiny_model, gone, "--out", out), gone, "does not exist")
+    refused(gesso("info", gone), gone)
+    refused(gesso("doctor", gone), gone)
+    shutil.rmtree(data / "train" / "images")
+    refused(gesso("train", data, "--out", out), data / "train" / "images")
+    assert not out.exists()
+
+
+def test_maps_without_a_meaning(gesso: Any, data: Path, tmp_path: Path) -> None:
+    (data / "labels.json").unlink()
+    (data / "train" / "labels" / "scene2.png").unlink()
+    Image.fromarray(np.full((32, 64), 200, np.uint8)).save(data / "train" / "labels" / "scene2.png")
+    ended = gesso("train", data, "--space", "camvid", "--out", tmp_path / "run", "--workers", 0)
+    refused(ended, "scene", "camvid (11 classes) does not know", "add the value to")
+    labels, images = data / "train" / "labels", data / "train" / "images"
+    ended = gesso("train", "--labels", labels, "--images", images, "--out", tmp_path / "run")
+    refused(ended, labels, "no label space", "--space", "doctor")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_text_file_named_png(gesso: Any, data: Path, tmp_path: Path, workers: int) -> None:
+    bad = data / "train" / "images" / "scene4.png"
+    bad.write_text("not a picture")
+    ended = gesso(*begin(tmp_path / "run", data, workers=workers, sample_every=1000))
+    refused(ended, bad, "is not an image", "save it as")
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_truncated_jpeg(gesso: Any, data: Path, tmp_path: Path, workers: int) -> None:
+    bad = data / "train" / "images" / "scene4.jpg"
+    Image.open(bad.with_suffix(".png")).save(bad, quality=95)
+    bad.with_suffix(".png").unlink()
+    bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
+    refused(gesso(*begin(tmp_path / "run", data, workers=workers)), bad, "damaged or incomplete", "fetch it again")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_label_of_200(gesso: Any, data: Path, tmp_path: Path, tiny_model: Path, workers: int) -> None:
+    bad = data / "train" / "labels" / "scene4.png"
+    label = np.array(Image.open(bad))
+    label[5, 6] = 200
+    Image.fromarray(label).save(bad)
+    said = (bad, "does not know: 200 (1 pixels)", "row 5, column 6", "Mend the file")
+    refused(gesso(*begin(tmp_path / "run", data, workers=workers)), *said)
+    refused(gesso("generate", tiny_model, data, "--split", "train", "--out", tmp_path / "out"), *said)
+
+
+def test_a_bad_file_met_late_costs_nothing_that_was_saved(
+    gesso: Any, data: Path, tmp_path: Path, tiny_dataset: Path
+) -> None:
+    run = tmp_path / "run"
+    assert gesso(*begin(run, data, "--stop-at", 3)).code == 0
+    bad = data / "train" / "labels" / "scene4.png"
+    good, saved = bad.read_bytes(), (run / "model.safetensors").read_bytes()
+    bad.write_bytes(good[:40])
+    refused(gesso(*begin(run, data)), bad)
+    assert (run / "model.safetensors").read_bytes() == saved
+    assert states(run / "state")[0].name == "step-00000003"
+    bad.write_bytes(good)
+    assert gesso(*begin(run, data)).code == 0
+
+
+def test_a_model_cut_in_half(gesso: Any, tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "half.safetensors"
+    bad.write_bytes(tiny_model.read_bytes()[: tiny_model.stat().st_size // 2])
+    refused(gesso("generate", bad, data, "--out", tmp_path / "out"), bad, "cut off or damaged", "Use another copy")
+    refused(gesso("info", bad), bad, "cut off or damaged")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_with_a_renamed_tensor(gesso: Any, tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    bad, tensors = tmp_path / "renamed.safetensors", load_file(tiny_model)
+    tensors["generator.tail.1.bias"] = tensors.pop("generator.head.1.bias")
+    with safe_open(tiny_model, "pt") as file:
+        save_file(tensors, bad, metadata=file.metadata())
+    ended = gesso("generate", bad, data, "--out", tmp_path / "out")
+    refused(ended, bad, "missing: generator.head.1.bias", "left over: generator.tail.1.bias", "another copy")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("bach: 2", ("unknown setting 'bach'", "did you mean batch?")),
+        ("7: 2", ("unknown setting '7'", "gesso train --help")),
+        ("batch: two", (": batch 'two': Input should be a valid integer",)),
+        ("lr: [1, 2]", (": lr [1, 2]: Input should be a valid number",)),
+        ("batch: 0", (": batch 0: Input should be greater than or equal to 1",)),
+        ("crop: [0, 16]", ("--crop 0: Input should be greater than 0",)),
+        ("batch: 3\naccumulate: 2", ("--batch 3 cannot be split into --accumulate 2",)),
+        ("preset: pix2pixhd-tiny", ("no preset 'pix2pixhd-tiny'", "pix2pixhd-small")),
+        ("data: scenes", ("data 'scenes' is not the data of a run",)),
+        ("just words", ("holds no settings", "epochs: 20")),
+        ("a: [", ("Cannot read settings",)),
+    ],
+)
+def test_a_bad_config(gesso: Any, tiny_dataset: Path, tmp_path: Path, text: str, said: tuple[str, ...]) -> None:
+    bad = tmp_path / "settings.yaml"
+    bad.write_text(text)
+    given = [] if text.startswith("data") else [tiny_dataset]
+    ended = gesso("train", *given, "--config", bad, "--out", tmp_path / "run")
+    refused(ended, *said)
+    assert str(bad) in ended.err or "--" in ended.err or "preset" in ended.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_flags(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
+    words = ("train", tiny_dataset, "--out", tmp_path / "run")
+    refused(gesso(*words, "--config", tmp_path / "none.yaml"), tmp_path / "none.yaml", "No such file")
+    refused(gesso(*words, "--batch", 0), "--batch 0: Input should be greater than or equal to 1")
+    refused(gesso(*words, "--crop", 0, 16), "--crop 0: Input should be greater than 0")
+    refused(gesso(*words, "--preset", "pix2pixhd-smal"), "did you mean pix2pixhd-small?")
+    refused(gesso(*words, "--device", "abacus"), "'abacus' is not available")
+    refused(gesso(*words, "--space", "mars"), "neither a published label space nor a file")
+    refused(gesso("toy", tmp_path / "toy", "--size", "big"), "'big' is not a size", "128x256")
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_settings_in_a_run_folder(gesso: Any, tiny_dataset: Path, trained: Path) -> None:
+    refused(gesso(*begin(trained, tiny_dataset, batch=3)), trained, "batch (2 there, 3 now)", "another --out")
+
+
+def test_a_file_where_a_folder_is_wanted(gesso: Any, tiny_model: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused(gesso(*begin(tmp_path / "file", tiny_dataset)), tmp_path / "file")
+    ended = gesso("generate", tiny_model, tiny_dataset, "--out", tmp_path / "file" / "out")
+    refused(ended, tmp_path / "file" / "out", "Not a directory", "Check the path")
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        main(["train", str(tmp_path / "gone"), "--debug"])
+
+
+# ------------------------------------------------------------------------------------------------ as a process of its own
+
+
+def as_process(*words: object, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gesso", *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **more,
+    )
+
+
+def test_an_error_met_in_a_process_that_loads_data(data: Path, tmp_path: Path) -> None:
+    bad = data / "train" / "labels" / "scene6.png"
+    bad.write_text("not a picture")
+    ended = as_process(*begin(tmp_path / "run", data, workers=1, sample_every=1000))
+    refused(Ended(ended.returncode, ended.stdout, ended.stderr), bad, "save it as")
+
+
+def test_errors_of_a_process_with_and_without_debug(tmp_path: Path) -> None:
+    (tmp_path / "half.safetensors").write_bytes(b"x" * 100)
+    ended = as_process("info", tmp_path / "half.safetensors")
+    refused(Ended(ended.returncode, ended.stdout, ended.stderr), tmp_path / "half.safetensors")
+    ended = as_process("info", tmp_path / "half.safetensors", "--debug")
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+    assert "ModelFileError" in ended.stderr
+
+
+def test_nobody_reads_on(tiny_model: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        ended = subprocess.run(
+            [sys.executable, "-m", "gesso", "info", str(tiny_model), "--json"],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == ""

@@ -17,7 +17,6 @@ from torch import Tensor
 import training_script
 from training_script import TOGETHER, final_weights
 
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
