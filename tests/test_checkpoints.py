@@ -270,7 +270,7 @@ def test_a_save_that_fails_leaves_the_earlier_states(tmp_path: Path, monkeypatch
 def test_a_damaged_state_is_named(tmp_path: Path, file: str, damage: Callable[[Path], Any]) -> None:
     write_states(tmp_path, 5)
     damage(tmp_path / "step-00000005" / file)
-    with pytest.raises(ModelFileError, match="step-00000005 is damaged .*Delete that folder"):
+    with pytest.raises(ModelFileError, match=r"step-00000005 is damaged .*Delete that folder"):
         load_state(tmp_path / "step-00000005")
 
 

@@ -72,7 +72,7 @@ def begin(out: Path, *words: object, **changes: Any) -> list[object]:
 def trained(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 4 steps that was stopped; not to be changed."""
     run = tmp_path_factory.mktemp("cli") / "run"
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main([str(word) for word in begin(run, tiny_dataset, "--stop-at", 4)])
     return run
 
@@ -104,24 +104,26 @@ def test_every_setting_is_a_flag_with_a_description(gesso: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("line", "named"),
     [
-        ["paint"],
-        ["train", "scenes", "--learning-rate", "1"],
-        ["train", "scenes", "--batch", "many"],
-        ["train", "scenes", "--gan", "wasserstein"],
-        ["generate"],
-        ["info"],
-        ["info", "a", "b"],
-        ["toy", "scenes", "--count"],
+        ("paint", "paint"),
+        ("train scenes --learning-rate 1", "--learning-rate"),
+        ("train scenes --batch many", "--batch"),
+        ("train scenes --gan wasserstein", "--gan"),
+        ("generate", "MODEL"),
+        ("info", "MODEL"),
+        ("info one two", "two"),
+        ("toy scenes --count", "--count"),
     ],
 )
-def test_wrong_usage_is_an_error(gesso: Any, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_usage_is_an_error(
+    gesso: Any, line: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    ended = gesso(*words)
+    ended = gesso(*line.split())
     assert ended.code != 0
-    assert "Traceback" not in ended.out + ended.err
-    assert words[-1].lstrip("-") in ended.out + ended.err or len(words) == 1
+    assert named in ended.err
+    assert "Traceback" not in ended.err
     assert not list(tmp_path.iterdir())
 
 
@@ -182,7 +184,12 @@ def test_a_crop_by_flag(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
-    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))}
+    return {path.name: picture(path) for path in sorted(folder.glob("*.png"))}
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image)
 
 
 def test_generated_pictures_can_be_made_again(gesso: Any, tiny_model: Path, tiny_dataset: Path, tmp_path: Path) -> None:
@@ -212,11 +219,11 @@ def test_a_folder_a_file_and_a_dataset_give_the_same(
         assert gesso("generate", tiny_model, *words, "--out", tmp_path / name, "--device", "cpu").code == 0
     wanted = pictures(tmp_path / "dataset")
     assert list(wanted) == ["scene0.png", "scene1.png"]
-    for name in sources:
-        found = pictures(tmp_path / name)
-        assert len(found) == (1 if name == "file" else 2)
-        assert all(np.array_equal(found[picture], wanted[picture]) for picture in found)
-    values = published("toy").to_indices(np.asarray(Image.open(maps / "scene0.png")))
+    for source in sources:
+        found = pictures(tmp_path / source)
+        assert len(found) == (1 if source == "file" else 2)
+        assert all(np.array_equal(found[name], wanted[name]) for name in found)
+    values = published("toy").to_indices(picture(maps / "scene0.png"))
     assert np.array_equal(load(tiny_model, "cpu")(values), wanted["scene0.png"])
 
 
@@ -225,12 +232,12 @@ def test_contact_sheet_layouts_and_limit(gesso: Any, tiny_model: Path, tiny_data
     assert gesso("generate", tiny_model, tiny_dataset, *words, "--out", tmp_path).code == 0
     names = {f"scene{n}{end}.png" for n in range(3) for end in ("", "-layout")}
     assert {path.name for path in tmp_path.iterdir()} == {*names, "contact-sheet.png"}
-    page = Image.open(tmp_path / "contact-sheet.png")
-    assert page.width == 3 * 64 + 4 * 4  # layout, generated, real
-    assert page.height > 3 * 32
-    layout = np.asarray(Image.open(tmp_path / "scene0-layout.png"))
+    height, width, _ = picture(tmp_path / "contact-sheet.png").shape
+    assert width == 3 * 64 + 4 * 4  # layout, generated, real
+    assert height > 3 * 32
+    layout = picture(tmp_path / "scene0-layout.png")
     space = published("toy")
-    values = space.to_indices(np.asarray(Image.open(tiny_dataset / "train" / "labels" / "scene0.png")))
+    values = space.to_indices(picture(tiny_dataset / "train" / "labels" / "scene0.png"))
     assert np.array_equal(layout, space.colours[values])
 
 
@@ -240,9 +247,9 @@ def test_sizes(gesso: Any, tiny_model: Path, tmp_path: Path) -> None:
         Image.fromarray(np.full(size, 2, np.uint8)).save(tmp_path / "maps" / f"{name}.png")
     words = ("generate", tiny_model, tmp_path / "maps", "--device", "cpu", "--out")
     assert gesso(*words, tmp_path / "trained").code == 0
-    assert {picture.shape for picture in pictures(tmp_path / "trained").values()} == {(32, 64, 3)}
+    assert {one.shape for one in pictures(tmp_path / "trained").values()} == {(32, 64, 3)}
     assert gesso(*words, tmp_path / "own", "--original-size").code == 0
-    assert [picture.shape[:2] for picture in pictures(tmp_path / "own").values()] == [(50, 70), (41, 33)]
+    assert [one.shape[:2] for one in pictures(tmp_path / "own").values()] == [(50, 70), (41, 33)]
     refused(gesso(*words, tmp_path / "both", "--original-size", "--batch", 2), "differ in 'label'", "batch size of 1")
 
 
@@ -360,7 +367,7 @@ def test_a_text_file_named_png(gesso: Any, data: Path, tmp_path: Path, workers: 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_truncated_jpeg(gesso: Any, data: Path, tmp_path: Path, workers: int) -> None:
     bad = data / "train" / "images" / "scene4.jpg"
-    Image.open(bad.with_suffix(".png")).save(bad, quality=95)
+    Image.fromarray(picture(bad.with_suffix(".png"))).save(bad, quality=95)
     bad.with_suffix(".png").unlink()
     bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
     refused(gesso(*begin(tmp_path / "run", data, workers=workers)), bad, "damaged or incomplete", "fetch it again")
@@ -369,7 +376,7 @@ def test_a_truncated_jpeg(gesso: Any, data: Path, tmp_path: Path, workers: int) 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_label_of_200(gesso: Any, data: Path, tmp_path: Path, tiny_model: Path, workers: int) -> None:
     bad = data / "train" / "labels" / "scene4.png"
-    label = np.array(Image.open(bad))
+    label = picture(bad)
     label[5, 6] = 200
     Image.fromarray(label).save(bad)
     said = (bad, "does not know: 200 (1 pixels)", "row 5, column 6", "Mend the file")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def together(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where two processes left their weights; with 7 samples in batches of 4 and the time limit, also the test against hanging."""
+    """Where two processes left their weights. With 7 samples in batches of 4, the time limit is the test against hanging."""
     out = tmp_path_factory.mktemp("together")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     started = subprocess.Popen(

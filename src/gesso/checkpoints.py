@@ -311,7 +311,9 @@ def write_safely(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         TrainingError: The disk is full or refuses; `path` is as it was.
     """
-    folder = path.with_name(f".{path.name}.{os.getpid()}")  # safetensors has temporary files of its own: they stay in it
+    folder = path.with_name(
+        f".{path.name}.{os.getpid()}"
+    )  # safetensors has temporary files of its own: they stay in it
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         for leftover in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def generate(
         raise ConfigError(f"--batch {batch} --limit {limit}: both are at least 1.")
     console = Console()
     synth = load(model, device)
-    layouts = open_layouts(synth, data, flags or DataFlags(), split, limit, original_size)
+    layouts = open_layouts(synth, data, flags or DataFlags(), split, limit, original_size, contact_sheet)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[list[Any]] = []
     results = synthesise(synth, layouts, seed, batch)
@@ -87,9 +88,15 @@ def generate(
 
 
 def open_layouts(
-    synth: Synthesizer, data: Path | None, flags: DataFlags, split: str, limit: int | None, original_size: bool
+    synth: Synthesizer,
+    data: Path | None,
+    flags: DataFlags,
+    split: str,
+    limit: int | None,
+    original_size: bool,
+    photographs: bool = True,
 ) -> SemanticDataset:
-    """The layouts to be rendered, resized as in training unless their own size is to be kept."""
+    """The layouts to be rendered, resized as in training unless their own size is to be kept; perhaps with photographs."""
     from gesso.data.dataset import SemanticDataset
     from gesso.data.preprocessing import Preprocessing
 
@@ -107,8 +114,9 @@ def open_layouts(
     preprocessing = Preprocessing() if original_size else saved.model_copy(update={"multiple": 1, "crop": None})
     if saved.resize == "fixed" and saved.crop and not original_size:
         preprocessing = preprocessing.model_copy(update={"height": saved.crop[0], "width": saved.crop[1]})
+    samples = listing.samples[:limit]
     return SemanticDataset(
-        listing.samples[:limit],
+        samples if photographs else [replace(sample, image=None) for sample in samples],
         synth.label_space,
         preprocessing,
         training=False,

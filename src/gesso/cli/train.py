@@ -106,7 +106,7 @@ def read_config(path: Path | None) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"Cannot read settings from {path}: {error}.") from None
+        raise ConfigError(f"Cannot read settings from {path}: {' '.join(str(error).split())}.") from None
     if not isinstance(document, dict):
         raise ConfigError(f"{path} holds no settings; write lines such as 'epochs: 20'.")
     return {**document, "__file__": str(path)}

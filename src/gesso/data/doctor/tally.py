@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gesso.data.doctor_files import Finding, Severity, UnknownValue
-from gesso.data.doctor_report import NO_SPACE, ClassUse
-from gesso.data.doctor_scan import Scan
+from gesso.data.doctor.files import Finding, Severity, UnknownValue
+from gesso.data.doctor.report import NO_SPACE, ClassUse
+from gesso.data.doctor.scan import Scan
 from gesso.data.layouts import Listing, Orphan, Sample
 from gesso.errors import LabelError
 from gesso.labels import LabelSpace

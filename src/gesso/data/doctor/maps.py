@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gesso.data.doctor_files import Counts, Finding, Header, ScannedFile, UnknownValue, read_header, without_path
+from gesso.data.doctor.files import Counts, Finding, Header, ScannedFile, UnknownValue, read_header, without_path
 from gesso.data.readers import Values, read_label, read_values
 from gesso.errors import LabelError
 from gesso.labels import LabelSpace

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gesso.data.doctor_files import Counts, Finding, ScannedFile, Shape, UnknownValue, read_header, without_path
-from gesso.data.doctor_maps import scan_label
+from gesso.data.doctor.files import Counts, Finding, ScannedFile, Shape, UnknownValue, read_header, without_path
+from gesso.data.doctor.maps import scan_label
 from gesso.data.pairing import Half, Sample
 from gesso.data.readers import read_instance, read_photograph, read_source
 from gesso.errors import GessoError, LabelError

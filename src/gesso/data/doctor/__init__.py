@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
-from gesso.data.doctor_files import Finding, Severity, UnknownValue
-from gesso.data.doctor_render import render
-from gesso.data.doctor_report import ClassUse, Report
-from gesso.data.doctor_scan import scan_sample
-from gesso.data.doctor_spaces import Survey, propose_space, propose_space_of_colours, survey_map
-from gesso.data.doctor_tally import Tally, dataset_findings, in_order
+from gesso.data.doctor.files import Finding, Severity, UnknownValue
+from gesso.data.doctor.render import render
+from gesso.data.doctor.report import ClassUse, Report
+from gesso.data.doctor.scan import scan_sample
+from gesso.data.doctor.spaces import Survey, propose_space, propose_space_of_colours, survey_map
+from gesso.data.doctor.tally import Tally, dataset_findings, in_order
 from gesso.data.layouts import Listing
 from gesso.errors import LabelError
 from gesso.labels import LabelSpace

@@ -11,8 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gesso.data.doctor_files import Finding, Severity
-from gesso.data.doctor_report import ClassUse, Report
+from gesso.data.doctor.files import Finding, Severity
+from gesso.data.doctor.report import ClassUse, Report
 
 _ROWS = 24  # classes drawn at most
 _BAR = 32  # columns of the longest bar

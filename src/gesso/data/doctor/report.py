@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gesso.data.doctor_files import Finding, Severity, UnknownValue
+from gesso.data.doctor.files import Finding, Severity, UnknownValue
 from gesso.labels import Colour, LabelSpace
 
 NO_SPACE = "no-label-space"
