@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
-from gesso.data import doctor, doctor_scan, layouts
+from gesso.data import doctor, layouts
 from gesso.data.doctor import Finding, Report, examine, propose_space, propose_space_of_colours, render
+from gesso.data.doctor import scan as doctor_scan
 from gesso.data.layouts import Listing
 from gesso.data.spaces import published
 from gesso.errors import LabelError
