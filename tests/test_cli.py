@@ -108,12 +108,17 @@ def test_every_setting_is_a_flag_with_a_description(gesso: Any) -> None:
     [
         ("paint", "paint"),
         ("train scenes --learning-rate 1", "--learning-rate"),
-        ("train scenes --batch many", "--batch"),
-        ("train scenes --gan wasserstein", "--gan"),
-        ("generate", "MODEL"),
-        ("info", "MODEL"),
+        ("train scenes --batch many", "--batch 'many': Input should be a valid integer"),
+        (
+            "train scenes --gan wasserstein",
+            "--gan 'wasserstein': Input should be 'lsgan' or 'vanilla'. See gesso train --help",
+        ),
+        ("train scenes --crop 16", "--crop"),
+        ("generate", "--model"),
+        ("info", "--model"),
         ("info one two", "two"),
         ("toy scenes --count", "--count"),
+        ("toy scenes --count few", "--count"),
     ],
 )
 def test_wrong_usage_is_an_error(
@@ -121,9 +126,11 @@ def test_wrong_usage_is_an_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ended = gesso(*line.split())
-    assert ended.code != 0
+    assert ended.code == 2
+    assert ended.err.startswith("gesso: ")
+    assert ended.err.count("\n") == 1
     assert named in ended.err
-    assert "Traceback" not in ended.err
+    assert "--help" in ended.err
     assert not list(tmp_path.iterdir())
 
 
@@ -178,6 +185,26 @@ def test_settings_from_yaml_and_flags(gesso: Any, tiny_dataset: Path, tmp_path: 
 def test_a_crop_by_flag(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
     assert gesso(*begin(tmp_path / "run", tiny_dataset, "--crop", 16, 24, "--stop-at", 1)).code == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["crop"] == [16, 24]
+
+
+def test_a_dry_run_trains_nothing(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
+    ended = gesso(*begin(tmp_path / "run", tiny_dataset, "--dry-run"))
+    assert ended.code == 0
+    assert '"generator_width": 4' in ended.out
+    assert "7 samples, 32x64 after preprocessing" in ended.out
+    assert "for all 28 steps" in ended.out
+    assert not (tmp_path / "run").exists()
+
+
+def test_toy_scenes_can_be_trained_on(gesso: Any, tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes"
+    ended = gesso("toy", scenes, "--count", 5, "--size", "32x64", "--seed", 3)
+    assert ended.code == 0
+    assert f"5 scenes of 32x64 in {scenes}" in ended.out
+    names = [path.stem for path in scenes.rglob("images/*.png")]
+    assert len(names) == len(set(names)) == 5
+    assert gesso(*begin(tmp_path / "run", scenes, "--stop-at", 1)).code == 0
+    assert read_info(tmp_path / "run" / "model.safetensors").label_space == published("toy")
 
 
 # ------------------------------------------------------------------------------------------------------------ generate

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from gesso.checkpoints import load_model, states
@@ -182,6 +183,20 @@ def test_a_full_disk(server: Server, tiny_dataset: Path, small_disk: Path, unint
     filler.unlink()
     assert server.run(command(tiny_dataset, run)) == 0, server.errors.read_text()
     same_as(run, uninterrupted)
+
+
+def test_a_full_disk_while_generating(server: Server, tiny_model: Path, tiny_dataset: Path, small_disk: Path) -> None:
+    out = small_disk / "out"
+    out.mkdir()
+    fill(small_disk, 12_000)  # for one picture, not for two
+    assert server.run(["generate", str(tiny_model), str(tiny_dataset), "--out", str(out), "--device", "cpu"]) == 1
+    said = server.errors.read_text()
+    assert said.startswith(f"gesso: {out / 'scene1.png'} could not be written: ")
+    assert said.count("\n") == 1
+    assert "No space left" in said
+    (whole,) = out.iterdir()
+    with Image.open(whole) as picture:
+        picture.load()
 
 
 def test_a_disk_that_refuses_large_files(

@@ -7,7 +7,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
+from pydantic import ValidationError
 
 from gesso import __version__
 from gesso.errors import GessoError
@@ -44,13 +45,21 @@ def make_app() -> App:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; errors that the user can mend are printed without a traceback, with exit code 1."""
+    """Run one command.
+
+    Errors that the user can mend are printed without a traceback, with exit code 1; 2 where the command makes no sense.
+    """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     if not debug:
         threading.excepthook = _quiet_thread
     try:
-        make_app()([token for token in tokens if token != "--debug"])
+        make_app()([token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        if debug:
+            raise
+        print(f"gesso: {_of_usage(error, tokens)}", file=sys.stderr)
+        sys.exit(2)
     except (GessoError, OSError) as error:
         if debug:
             raise
@@ -64,6 +73,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     finally:
         threading.excepthook = threading.__excepthook__
+
+
+def _of_usage(error: CycloptsError, tokens: Sequence[str]) -> str:
+    """What is wrong with a command, and where its help is."""
+    said = str(error)
+    if isinstance(error.__cause__, ValidationError):
+        said = " ".join(
+            f"--{'-'.join(map(str, e['loc'])).replace('_', '-')} {e['input']!r}: {e['msg']}."
+            for e in error.__cause__.errors()
+        )
+    command = f"gesso {tokens[0]}" if tokens and tokens[0] in COMMANDS else "gesso"
+    return f"{said} See {command} --help."
 
 
 def _of_system(error: OSError) -> str:

@@ -63,6 +63,8 @@ def generate(
     device: str
         auto, cpu, cuda, cuda:N or mps.
     """
+    import numpy as np
+
     from gesso.pictures import sheet
     from gesso.synthesis.synthesizer import load, save_png
 
@@ -76,14 +78,14 @@ def generate(
     results = synthesise(synth, layouts, seed, batch)
     for item, image in track(results, "generating", len(layouts), console):
         path = out / f"{item['name']}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
         save_png(path, image, synth.record(seed))
         if colour:
             save_png(path.with_name(f"{path.stem}-layout.png"), picture_of(item, synth), {})
         if contact_sheet and len(rows) < SHEET_ROWS:
             rows.append([picture_of(item, synth), image, *real_of(item)])
     if contact_sheet:
-        sheet(rows, ["layout", "generated", "real"][: len(rows[0])]).save(out / "contact-sheet.png")
+        page = np.asarray(sheet(rows, ["layout", "generated", "real"][: len(rows[0])]))
+        save_png(out / "contact-sheet.png", page, {})
     console.print(f"{len(layouts)} photographs in {out}", soft_wrap=True)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from gesso.checkpoints import Model, ModelInfo, load_model
+from gesso.checkpoints import Model, ModelInfo, load_model, write_safely
 from gesso.devices import choose_device
 from gesso.errors import DataError, LabelError
 from gesso.labels import LabelSpace, components
@@ -183,10 +183,14 @@ def load(model: str | Path, device: str = "auto") -> Synthesizer:
 
 
 def save_png(path: str | Path, image: Picture, record: Mapping[str, Any]) -> None:
-    """Write a photograph as PNG with its record in a text chunk named "gesso"."""
+    """Write a photograph as PNG with its record in a text chunk named "gesso".
+
+    Raises:
+        TrainingError: The disk is full or refuses; no half picture is left.
+    """
     chunks = PngInfo()
     chunks.add_itxt(PNG_KEY, json.dumps(record))
-    Image.fromarray(image).save(path, "PNG", pnginfo=chunks)
+    write_safely(Path(path), lambda temporary: Image.fromarray(image).save(temporary, "PNG", pnginfo=chunks))
 
 
 def read_record(path: str | Path) -> dict[str, Any] | None:

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy import ndimage
 
 from gesso.data.spaces import published
 from gesso.data.toy.backdrop import paint_ground, paint_sky
 from gesso.data.toy.buildings import Silhouette, paint_building
 from gesso.data.toy.cars import paint_car
 from gesso.data.toy.composition import compose
-from gesso.data.toy.paint import OVERSAMPLE, STUFF, Canvas, View, grain, paint_glows
+from gesso.data.toy.paint import OVERSAMPLE, STUFF, TILE, Canvas, View, grain, paint_glows, sample
 from gesso.data.toy.props import paint_lamp, paint_person, paint_sign, paint_tree
 from gesso.data.toy.world import Building, Kind, Prop, World
 from gesso.errors import DataError
@@ -99,18 +100,18 @@ def scene(seed: int, index: int, height: int = 128, width: int = 256) -> Scene:
 
 
 def _paint(canvas: Canvas, world: World, things: Sequence[Building | Prop], drift: npt.NDArray[np.float64]) -> None:
-    """Everything from back to front, without buildings that others hide."""
+    """Everything from back to front, without what nearer buildings hide of others."""
     silhouette = Silhouette(canvas.view)
     nearest_first = sorted(range(len(things)), key=lambda i: things[i].depth)
-    hidden = {i for i in nearest_first if isinstance(b := things[i], Building) and silhouette.hides(b)}
+    visible = {i: silhouette.meet(b) for i in nearest_first if isinstance(b := things[i], Building)}
     paint_sky(canvas, float(drift[0]))
     paint_ground(canvas, world, float(drift[1]))
     for position in reversed(nearest_first):
         thing, ordinal = things[position], len(STUFF) + position
         if isinstance(thing, Prop):
             PAINTERS[thing.kind](canvas, world, thing, ordinal)
-        elif position not in hidden:
-            paint_building(canvas, world, thing, ordinal)
+        else:
+            paint_building(canvas, world, thing, ordinal, visible[position])
 
 
 def _name(
@@ -120,13 +121,14 @@ def _name(
     pixels = np.bincount(ids.ravel(), minlength=len(STUFF) + len(things))
     classes = np.array([*STUFF, *(thing.kind for thing in things)])
     numbers, seen = classes.copy(), dict.fromkeys(Kind, 0)
+    boxes = ndimage.find_objects(ids)
     objects = []
     for ordinal, thing in enumerate(things, start=len(STUFF)):
         if thing.kind is Kind.POLE or not pixels[ordinal]:
             continue
         seen[thing.kind] += 1
         numbers[ordinal] = thing.kind * 1000 + seen[thing.kind]
-        rows, columns = (np.flatnonzero((ids == ordinal).any(axis)) for axis in (1, 0))
+        rows, columns = boxes[ordinal - 1]
         objects.append(
             {
                 "instance": int(numbers[ordinal]),
@@ -134,7 +136,7 @@ def _name(
                 "style": thing.style,
                 "colour": list(thing.colour),
                 "pixels": int(pixels[ordinal]),
-                "box": [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1],
+                "box": [columns.start, rows.start, columns.stop, rows.stop],
             }
         )
     return classes[ids].astype(np.uint8), numbers[ids].astype(np.int32), objects
@@ -142,14 +144,14 @@ def _name(
 
 def _expose(canvas: Canvas, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """What the camera makes of the canvas: smaller, softer, noisy."""
-    big = canvas.rgb
-    rgb = (big[::2, ::2] + big[1::2, ::2] + big[::2, 1::2] + big[1::2, 1::2]) * np.float32(0.25)
-    height, width = rgb.shape[:2]
-    for channel, shift in enumerate(rng.integers(0, 512, (3, 2)).tolist()):
-        tile = np.roll(grain(), shift, (0, 1))
-        noise = np.tile(tile, (-(-height // len(tile)), -(-width // len(tile))))[:height, :width]
-        rgb[..., channel] += noise * np.float32(NOISE)
-    return np.clip(rgb, 0, 255).round().astype(np.uint8)
+    rows = canvas.rgb[:, ::2] + canvas.rgb[:, 1::2]
+    rgb = rows[..., ::2] + rows[..., 1::2]
+    rgb *= 1 / OVERSAMPLE**2
+    across, down = (np.arange(n, dtype=np.float32) for n in (rgb.shape[2], rgb.shape[1]))
+    for plane, (x, y) in zip(rgb, rng.integers(0, TILE, (3, 2)).tolist(), strict=True):
+        plane += sample(grain(), across[None, :] + x, down[:, None] + y) * NOISE
+    np.clip(rgb, 0, 255, out=rgb)
+    return np.ascontiguousarray(np.rint(rgb, out=rgb).astype(np.uint8).transpose(1, 2, 0))
 
 
 # ------------------------------------------------------------------------------------------------------------ folders

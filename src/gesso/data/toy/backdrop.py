@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from gesso.data.toy.paint import ORDINALS, BoolArray, Canvas, View, cover, fractal, grain, sample
+from gesso.data.toy.paint import ORDINALS, BoolArray, Canvas, View, blend, cover, fractal, grain, planes, sample
 from gesso.data.toy.world import STYLES, FloatArray, Kind, Prop, Street, World
 
 MARKING_WIDTH = 0.14  # metres
 DASH, DASH_PERIOD = 3.0, 6.5
 KERB = 0.28
+SLABS, LAWN = (178, 172, 164), (104, 128, 62)
 
 
 # ---------------------------------------------------------------------------------------------------------------- sky
@@ -25,20 +26,20 @@ def paint_sky(canvas: Canvas, drift: float) -> None:
     bottom = min(math.ceil(view.horizon), view.height)
     rise = (view.horizon - view.rows(0, bottom)) / view.height  # (h, 1), 0 at the horizon
     up = np.clip(rise / 0.5, 0, 1) ** 0.7
-    rgb = (light.horizon + (light.zenith - light.horizon) * up[..., None]).repeat(view.width, axis=1)
+    clear = planes(light.horizon) + planes(light.zenith - light.horizon) * up  # (3, h, 1)
+    rgb = clear.repeat(view.width, axis=2)
     if light.lamps:
-        aside = (view.columns(0, view.width) - view.centre) / view.height - 0.5 * np.sign(light.towards_sun[0])
-        rgb += np.array([40, 14, -10], dtype=np.float32) * np.exp(-3 * aside**2 - 8 * rise)[..., None]
+        aside = (view.columns(0, view.width) - view.centre) / view.height - math.copysign(0.5, light.towards_sun[0])
+        rgb += planes((40, 14, -10)) * np.exp(-3 * aside**2) * np.exp(-8 * rise)
     depth = 1 / (np.maximum(rise, 0) + np.float32(0.06))
     across = (view.columns(0, view.width) - view.centre) / view.height * depth
     puffs = sample(fractal(), across * 22 + drift, depth * 40 + drift) + 0.4 * sample(
         fractal(), across * 70 - drift, depth * 110
     )
     share = np.clip((puffs + 4 * light.clouds - 2.2) * 0.55, 0, 0.85) * np.clip(rise * 9, 0, 1)
-    lit = light.horizon * 0.35 + (light.ambient + light.sun) * 150
-    rgb += (lit - rgb) * share[..., None]
-    canvas.rgb[:bottom] = rgb
-    canvas.rgb[bottom:] = light.horizon
+    blend(rgb, planes(light.horizon * 0.35 + (light.ambient + light.sun) * 150), share)
+    canvas.rgb[:, :bottom] = rgb
+    canvas.rgb[:, bottom:] = planes(light.horizon)
 
 
 # ------------------------------------------------------------------------------------------------------------- ground
@@ -66,31 +67,38 @@ def ground_of(view: View) -> Ground:
 def paint_ground(canvas: Canvas, world: World, offset: float) -> None:
     """Road, markings, sidewalks and grass with their textures and everything's shadow; `offset` moves the textures."""
     ground, street, light = ground_of(canvas.view), world.street, world.light
-    junction = _band(ground.z, street.junction)
     aside = np.abs(ground.x)
-    on_road = (aside < street.half) | junction
+    on_road = (aside < street.half) | _band(ground.z, street.junction)
     on_grass = (aside > street.wall) & ~_band(ground.z, street.junction, 2.5)
-    marking = _markings(ground, street) * (1 - 0.35 * (sample(fractal(), ground.x * 30 + offset, ground.z * 30) > 0.9))
-    marked = (marking > 0.5) & on_road
+    worn = sample(fractal(), ground.x * 30 + offset, ground.z * 30) > 0.9
+    marking = _markings(ground, street) * on_road * (1 - np.float32(0.35) * worn)
+    ids = np.full(ground.x.shape, ORDINALS[Kind.SIDEWALK], dtype=np.uint8)
+    for kind, where in ((Kind.GRASS, on_grass), (Kind.ROAD, on_road), (Kind.MARKING, marking > 0.5)):
+        ids[where] = ORDINALS[kind]
 
     noise = sample(fractal(), ground.x * 24 + offset, ground.z * 24)
     fine = sample(grain(), ground.x * 60, ground.z * 60 + offset) / (1 + ground.z / 14)
-    rgb = _pave(ground, street, noise, fine)
-    walk = np.array([178, 172, 164], dtype=np.float32) * _slabs(ground, noise, fine)[..., None]
-    kerb = cover(KERB - (aside - street.half), ground.pixel_x) * (aside > street.half)
-    walk += kerb[..., None] * 26
-    np.copyto(rgb, walk, where=~on_road[..., None])
-    lawn = np.array([104, 128, 62], dtype=np.float32) * (1 + 0.12 * noise + 0.12 * fine)[..., None]
-    np.copyto(rgb, lawn, where=on_grass[..., None])
-    rgb += (marking * on_road)[..., None] * (np.array([226, 224, 214], dtype=np.float32) - rgb) * 0.92
+    tone = np.where(on_road, _pave(ground, street, noise, fine), _slabs(ground, noise, fine))
+    np.copyto(tone, 1 + 0.12 * noise + 0.12 * fine, where=on_grass)
+    rgb = _albedos(street).take(ids, axis=1) * tone
+    kerb = cover(KERB - (aside - street.half), ground.pixel_x) * (ids == ORDINALS[Kind.SIDEWALK])
+    rgb += kerb * 26
+    blend(rgb, planes((226, 224, 214)), marking * 0.92)
 
-    rgb *= light.on(light.towards_sun[1])
-    rgb *= 1 - shadows(canvas.view, world)[ground.top :, :, None]
-    rgb += (light.horizon - rgb) * (1 - np.exp(-ground.z / np.float32(light.clarity)))[..., None]
-    ids = np.full(ground.x.shape, ORDINALS[Kind.SIDEWALK], dtype=np.uint8)
-    for kind, where in ((Kind.GRASS, on_grass), (Kind.ROAD, on_road), (Kind.MARKING, marked)):
-        ids[where] = ORDINALS[kind]
-    canvas.rgb[ground.top :], canvas.ids[ground.top :] = rgb, ids
+    haze = 1 - np.exp(-ground.z / light.clarity)  # (h, 1)
+    rgb *= (1 - shadows(canvas.view, world, ground.top)) * (1 - haze)
+    rgb *= planes(light.on(light.towards_sun[1]))
+    rgb += planes(light.horizon) * haze
+    canvas.rgb[:, ground.top :], canvas.ids[ground.top :] = rgb, ids
+
+
+def _albedos(street: Street) -> FloatArray:
+    """(3, ordinals) colour of the ground by ordinal; paint lies on the road's."""
+    albedos = np.zeros((3, len(ORDINALS)), dtype=np.float32)
+    road = STYLES["road"][street.surface]
+    for kind, colour in ((Kind.ROAD, road), (Kind.MARKING, road), (Kind.SIDEWALK, SLABS), (Kind.GRASS, LAWN)):
+        albedos[:, ORDINALS[kind]] = colour
+    return albedos
 
 
 def _band(z: FloatArray, band: tuple[float, float] | None, margin: float = 0.0) -> BoolArray:
@@ -100,22 +108,21 @@ def _band(z: FloatArray, band: tuple[float, float] | None, margin: float = 0.0) 
 
 
 def _pave(ground: Ground, street: Street, noise: FloatArray, fine: FloatArray) -> FloatArray:
-    """(h, w, 3) albedo of the road: its surface, wheel tracks, and dirt along the kerb."""
+    """(h, w) tone of the road: its surface, wheel tracks, and dirt along the kerb."""
     fade = 1 / (1 + ground.z / 18)
     tone = 1 + 0.07 * noise + 0.10 * fine
     if street.surface == "cobbles":
         row = np.floor(ground.z / 0.22)
         joint = (np.abs(ground.z / 0.22 - row - 0.5) > 0.38) | (np.abs((ground.x / 0.3 + row * 0.5) % 1 - 0.5) > 0.4)
-        tone = tone + fade * (0.22 * sample(grain(), ground.x / 0.3 + row * 0.5 + 300, row) * 0.5 - 0.3 * joint)
+        tone = tone + fade * (0.11 * sample(grain(), ground.x / 0.3 + row * 0.5 + 300, row) - np.float32(0.3) * joint)
     elif street.surface == "concrete":
         joint = cover(0.05 - np.abs(ground.z % 5.0 - 2.5), ground.pixel_z)
         tone = tone - 0.3 * joint * fade - 0.3 * cover(0.04 - np.abs(ground.x), ground.pixel_x) * fade
     else:
-        tone = tone + 0.06 * fine - 0.16 * (np.abs(noise - 0.35) < 0.02) * fade  # cracks
+        tone = tone + 0.06 * fine - (np.abs(noise - 0.35) < 0.02) * (0.16 * fade)  # cracks
     tracks = np.cos(ground.x * np.float32(2 * math.pi / 1.6)) * 0.03
     gutter = np.clip(np.abs(ground.x) - street.half + 0.5, 0, 0.5) * 0.5
-    albedo = np.array(STYLES["road"][street.surface], dtype=np.float32)
-    return albedo * (tone + tracks - gutter).astype(np.float32)[..., None]
+    return tone + tracks - gutter
 
 
 def _slabs(ground: Ground, noise: FloatArray, fine: FloatArray) -> FloatArray:
@@ -126,7 +133,7 @@ def _slabs(ground: Ground, noise: FloatArray, fine: FloatArray) -> FloatArray:
     )
     slab = sample(grain(), ground.x / 0.9 + 0.5, ground.z / 0.9 + 0.5)
     fade = 1 / (1 + ground.z / 15)
-    return np.asarray(1 + 0.05 * noise + 0.06 * fine + fade * (0.05 * slab - 0.22 * joint), dtype=np.float32)
+    return 1 + 0.05 * noise + 0.06 * fine + fade * (0.05 * slab - 0.22 * joint)
 
 
 def _markings(ground: Ground, street: Street) -> FloatArray:
@@ -148,37 +155,37 @@ def _markings(ground: Ground, street: Street) -> FloatArray:
         stripes = cover(0.25 - np.abs(ground.x % 1.0 - 0.5), ground.pixel_x) * (np.abs(ground.x) < street.half - 0.3)
         within = _band(ground.z, (street.zebra, street.zebra + 3.0))
         paint = np.where(within, stripes, paint * ~_band(ground.z, (street.zebra - 0.7, street.zebra + 3.7)))
-    return np.asarray(paint, dtype=np.float32)
+    return paint
 
 
 # ------------------------------------------------------------------------------------------------------------ shadows
 
 
-def shadows(view: View, world: World) -> FloatArray:
-    """(H, W) share of light that the ground lacks: cast shadows where the sun shines, contact shadows always."""
-    image = Image.new("L", (view.width, view.height))
+def shadows(view: View, world: World, top: int) -> FloatArray:
+    """(H - top, W) share of light that the ground lacks: cast shadows where the sun shines, contact shadows always."""
+    image = Image.new("L", (view.width, view.height - top))
     draw = ImageDraw.Draw(image)
     light = world.light
     if light.sun.any():
         full = light.on(light.towards_sun[1])
         strength = int(255 * (1 - float((light.ambient / full).mean())))
         for outline in _cast_shadows(world):
-            _fill(draw, view, outline, strength)
+            _fill(draw, view, top, outline, strength)
         image = image.filter(ImageFilter.BoxBlur(view.height / 200))
         draw = ImageDraw.Draw(image)
     for prop in world.props:
         if prop.kind is Kind.CAR:
-            _fill(draw, view, _footprint(prop, 0.95, 2.15), 190)
+            _fill(draw, view, top, _footprint(prop, 0.95, 2.15), 190)
         else:
-            _fill(draw, view, _round(prop.x, prop.z, 0.28 * prop.size), 110)
+            _fill(draw, view, top, _round(prop.x, prop.z, 0.28 * prop.size), 110)
     image = image.filter(ImageFilter.BoxBlur(view.height / 256))
     return np.asarray(image, dtype=np.float32) / 255
 
 
-def _fill(draw: ImageDraw.ImageDraw, view: View, outline: FloatArray, strength: int) -> None:
+def _fill(draw: ImageDraw.ImageDraw, view: View, top: int, outline: FloatArray, strength: int) -> None:
     """Fill an (N, 2) outline of ground points (x, z); what lies behind the camera is drawn up to it."""
     x, z = outline[:, 0], np.maximum(outline[:, 1], 1.2)
-    points = np.stack([view.u(x, z), view.v(0.0, z)], axis=1)
+    points = np.stack([view.u(x, z), view.v(0.0, z) - top], axis=1)
     draw.polygon(points.ravel().tolist(), fill=strength)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gesso.data.toy.paint import Canvas, Glow, Sketch
+from gesso.data.toy.paint import Box, Canvas, Glow, Sketch
 from gesso.data.toy.props import light_at
 from gesso.data.toy.world import FloatArray, Prop, World
 
@@ -121,14 +121,13 @@ class _Body:
         """Queue an (N, 3) polygon in the car's coordinates."""
         self.polygons.append((points, colour))
 
-    def project(self) -> list[FloatArray]:
-        """Picture points of every queued polygon."""
+    def project(self) -> FloatArray:
+        """(N, 2) picture points of all queued polygons, one after the other."""
         points = np.concatenate([p for p, _ in self.polygons]) * self.prop.size
         ahead, right, up = points.T
         x = self.prop.x + ahead * self.sin + right * self.cos
         z = np.maximum(self.prop.z + ahead * self.cos - right * self.sin, 0.5)
-        flat = self.canvas.view.project(np.stack([x, up, z], axis=1).astype(np.float32))
-        return np.split(flat, np.cumsum([len(p) for p, _ in self.polygons])[:-1])
+        return self.canvas.view.project(np.stack([x, up, z], axis=1).astype(np.float32))
 
 
 def paint_car(canvas: Canvas, world: World, car: Prop, ordinal: int) -> None:
@@ -141,19 +140,17 @@ def paint_car(canvas: Canvas, world: World, car: Prop, ordinal: int) -> None:
     if abs(body.eye[1]) > 0.9:
         _add_side(body, shape, light, side)
     lamps = _add_ends(body, light)
-    flat = body.project()
-    every = np.concatenate(flat)
+    every = body.project()
     box = canvas.view.box(*(every.min(0) - 1).tolist(), *(every.max(0) + 1).tolist())
     if box is None:
         return
     sketch = Sketch(canvas, box)
-    for points, (_, colour) in zip(flat, body.polygons, strict=True):
-        sketch.polygon(points, colour)
+    sketch.polygons(every, [len(p) for p, _ in body.polygons], np.array([c for _, c in body.polygons]))
     sketch.finish(car.z, {1: ordinal}, _sheen(canvas, box, every))
     if canvas.light.lamps:
-        for points, colour in zip(flat[-len(lamps) :] if lamps else [], lamps, strict=True):
-            u, v = points.mean(axis=0).tolist()
-            canvas.glows.append(Glow(u, v, 0.5 * canvas.view.focal / car.z, colour, ordinal))
+        corners = 4 * len(lamps)  # the lamps are the last polygons
+        for (u, v), glow in zip(every[len(every) - corners :].reshape(-1, 4, 2).mean(axis=1), lamps, strict=True):
+            canvas.glows.append(Glow(float(u), float(v), 0.5 * canvas.view.focal / car.z, glow, ordinal))
 
 
 def _add_underbody(body: _Body, shape: Shape, light: FloatArray) -> None:
@@ -248,7 +245,7 @@ def _add_ends(body: _Body, light: FloatArray) -> list[tuple[float, float, float]
     return [glow, glow]
 
 
-def _sheen(canvas: Canvas, box: tuple[int, int, int, int], points: FloatArray) -> FloatArray:
+def _sheen(canvas: Canvas, box: Box, points: FloatArray) -> FloatArray:
     """(h, 1) brightness from roof to sill, as polished paint mirrors the sky above and the road below."""
     top, bottom = float(points[:, 1].min()), float(points[:, 1].max())
     down = (canvas.view.rows(box[1], box[3]) - top) / max(bottom - top, 1.0)

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from gesso.data.toy.paint import ORDINALS, Canvas, Glow, Sketch, fractal, grain, sample
+from gesso.data.toy.paint import ORDINALS, Box, Canvas, Glow, Point, Sketch, fractal, grain, planes, sample
 from gesso.data.toy.world import FloatArray, Kind, Prop, World
 
 POLE_GREY = np.array([104, 108, 112], dtype=np.float32)
@@ -15,6 +15,7 @@ SKIN = ((236, 190, 158), (196, 142, 104), (128, 86, 62))
 HAIR = ((52, 38, 28), (128, 88, 44), (30, 28, 30), (150, 146, 140))
 TROUSERS = ((46, 50, 62), (70, 66, 62), (36, 36, 40))
 LAMP_HEIGHT = 6.2
+LOWEST_LEAF = 1.5
 WHITE = np.array([240, 240, 238], dtype=np.float32)
 
 
@@ -39,12 +40,11 @@ class _Upright:
         )
         self.sketch = Sketch(canvas, self.box) if self.box else None
 
-    def at(self, *points: tuple[float, float]) -> FloatArray:
-        """(N, 2) picture points of (metres right of the foot, metres up)."""
-        offsets = np.array(points, dtype=np.float32) * np.array([self.scale, -self.scale], dtype=np.float32)
-        return np.asarray(offsets + np.array([self.u, self.v], dtype=np.float32), dtype=np.float32)
+    def at(self, *points: tuple[float, float]) -> list[Point]:
+        """Picture points of (metres right of the foot, metres up)."""
+        return [(self.u + x * self.scale, self.v - y * self.scale) for x, y in points]
 
-    def bar(self, x: float, low: float, high: float, half: float) -> FloatArray:
+    def bar(self, x: float, low: float, high: float, half: float) -> list[Point]:
         """An upright bar at least one picture point wide."""
         half = max(half, 0.75 / self.scale)
         return self.at((x - half, low), (x + half, low), (x + half, high), (x - half, high))
@@ -65,17 +65,20 @@ def paint_tree(canvas: Canvas, world: World, tree: Prop, ordinal: int) -> None:
     here.sketch.finish(tree.z, {1: ordinal})
 
     left, top, right, bottom = here.box
+    bottom = min(bottom, math.ceil(here.v - LOWEST_LEAF * here.scale))
+    if bottom <= top:
+        return
     x = (canvas.view.columns(left, right) - here.u) / here.scale
     y = (here.v - canvas.view.rows(top, bottom)) / here.scale
     leaves = 0.5 * sample(fractal(), x * 40 + tree.variant % 499, y * 40) + 0.5 * sample(
         grain(), x * 9 + tree.variant % 251, y * 9
     )
     ball, high = _crown(x, y, tree.variant)
-    sunny = x * np.float32(np.sign(canvas.light.towards_sun[0]) * 0.14 * bool(canvas.light.sun.any()))
+    sunny = x * (0.14 * _sunny_side(canvas))
     tone = 0.62 + 0.34 * high + sunny + 0.13 * leaves + 0.1 * (y - 4.2) / 2
-    rgb = np.array(tree.colour, dtype=np.float32) * light * np.clip(tone, 0.25, 1.5)[..., None]
+    rgb = planes(tree.colour) * planes(light) * np.clip(tone, 0.25, 1.5)
     mask = ball + 0.11 * leaves > 0.12
-    canvas.paint(here.box, canvas.through_air(rgb, tree.z), mask, ordinal)
+    canvas.paint((left, top, right, bottom), canvas.through_air(rgb, tree.z), mask, ordinal)
 
 
 @cache
@@ -119,7 +122,7 @@ def paint_lamp(canvas: Canvas, world: World, lamp: Prop, _: int) -> None:
     here.sketch.polygon(head, (255, 236, 190) if canvas.light.lamps else colour * 1.3)
     here.sketch.finish(lamp.z, {1: ORDINALS[Kind.POLE]})
     if canvas.light.lamps:
-        u, v = head.mean(axis=0).tolist()
+        u, v = sum(u for u, _ in head) / len(head), sum(v for _, v in head) / len(head)
         canvas.glows.append(Glow(u, v, 0.9 * here.scale, (255, 196, 110), ORDINALS[Kind.POLE]))
 
 
@@ -182,13 +185,13 @@ def paint_person(canvas: Canvas, world: World, person: Prop, ordinal: int) -> No
         top, low = side * shoulder, side * (shoulder + 0.04) + swing
         arm = here.at((top - 0.06, 1.4), (top + 0.06, 1.4), (low + 0.05, 0.82), (low - 0.05, 0.82))
         here.sketch.polygon(arm, coat * 0.84)
-        hand = here.at((low, 0.79))[0].tolist()
-        here.sketch.ellipse(*hand, 0.055 * here.scale, 0.055 * here.scale, skin)
-    head = here.at((0, 1.62))[0].tolist()
-    here.sketch.ellipse(*head, 0.105 * here.scale, 0.135 * here.scale, hair)
+        here.sketch.ellipse(here.at((low, 0.79))[0], 0.055 * here.scale, 0.055 * here.scale, skin)
+    head = here.at((0, 1.62))[0]
+    here.sketch.ellipse(head, 0.105 * here.scale, 0.135 * here.scale, hair)
     if math.cos(person.heading) < 0.5:  # not seen from behind
         aside = 0.03 * math.sin(person.heading) * here.scale
-        here.sketch.ellipse(head[0] + aside, head[1] + 0.03 * here.scale, 0.085 * here.scale, 0.1 * here.scale, skin)
+        face = (head[0] + aside, head[1] + 0.03 * here.scale)
+        here.sketch.ellipse(face, 0.085 * here.scale, 0.1 * here.scale, skin)
     here.sketch.finish(person.z, {1: ordinal}, _roundness(canvas, here.box, here.u, here.scale))
 
 
@@ -196,8 +199,12 @@ def _choice(options: tuple[tuple[int, int, int], ...], prop: Prop, divide: int) 
     return options[prop.variant // divide % len(options)]
 
 
-def _roundness(canvas: Canvas, box: tuple[int, int, int, int], u: float, scale: float) -> FloatArray:
+def _roundness(canvas: Canvas, box: Box, u: float, scale: float) -> FloatArray:
     """(1, w) shading of an upright body: darker away from the sun."""
     x = (canvas.view.columns(box[0], box[2]) - u) / scale
-    towards = np.sign(canvas.light.towards_sun[0]) if canvas.light.sun.any() else 0.0
-    return np.asarray(np.clip(1.02 + 0.5 * towards * x - 1.2 * x * x, 0.5, 1.25), dtype=np.float32)
+    return np.clip(1.02 + 0.5 * _sunny_side(canvas) * x - 1.2 * x * x, 0.5, 1.25)
+
+
+def _sunny_side(canvas: Canvas) -> float:
+    """1 where the right is lit, -1 where the left is, 0 without sun."""
+    return math.copysign(1.0, canvas.light.towards_sun[0]) if canvas.light.sun.any() else 0.0
