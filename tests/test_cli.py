@@ -352,7 +352,7 @@ def test_a_model_and_data_of_different_kinds(
 
 @pytest.fixture
 def data(tiny_dataset: Path, tmp_path: Path) -> Path:
-    """A copy of the data, to be damaged."""
+    """A copy of the data, to be damaged; train/*/scene5 is none of the fixed samples, so the loader meets it first."""
     return Path(shutil.copytree(tiny_dataset, tmp_path / "data"))
 
 
@@ -384,7 +384,7 @@ def test_maps_without_a_meaning(gesso: Any, data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_text_file_named_png(gesso: Any, data: Path, tmp_path: Path, workers: int) -> None:
-    bad = data / "train" / "images" / "scene4.png"
+    bad = data / "train" / "images" / "scene5.png"
     bad.write_text("not a picture")
     ended = gesso(*begin(tmp_path / "run", data, workers=workers, sample_every=1000))
     refused(ended, bad, "is not an image", "save it as")
@@ -393,7 +393,7 @@ def test_a_text_file_named_png(gesso: Any, data: Path, tmp_path: Path, workers: 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_truncated_jpeg(gesso: Any, data: Path, tmp_path: Path, workers: int) -> None:
-    bad = data / "train" / "images" / "scene4.jpg"
+    bad = data / "train" / "images" / "scene5.jpg"
     Image.fromarray(picture(bad.with_suffix(".png"))).save(bad, quality=95)
     bad.with_suffix(".png").unlink()
     bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
@@ -402,7 +402,7 @@ def test_a_truncated_jpeg(gesso: Any, data: Path, tmp_path: Path, workers: int) 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_label_of_200(gesso: Any, data: Path, tmp_path: Path, tiny_model: Path, workers: int) -> None:
-    bad = data / "train" / "labels" / "scene4.png"
+    bad = data / "train" / "labels" / "scene5.png"
     label = picture(bad)
     label[5, 6] = 200
     Image.fromarray(label).save(bad)
@@ -411,17 +411,16 @@ def test_a_label_of_200(gesso: Any, data: Path, tmp_path: Path, tiny_model: Path
     refused(gesso("generate", tiny_model, data, "--split", "train", "--out", tmp_path / "out"), *said)
 
 
-def test_a_bad_file_met_late_costs_nothing_that_was_saved(
-    gesso: Any, data: Path, tmp_path: Path, tiny_dataset: Path
-) -> None:
+def test_a_bad_file_met_late_costs_nothing_that_was_saved(gesso: Any, data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert gesso(*begin(run, data, "--stop-at", 3)).code == 0
-    bad = data / "train" / "labels" / "scene4.png"
-    good, saved = bad.read_bytes(), (run / "model.safetensors").read_bytes()
+    bad = data / "train" / "labels" / "scene5.png"
+    good = bad.read_bytes()
     bad.write_bytes(good[:40])
     refused(gesso(*begin(run, data)), bad)
-    assert (run / "model.safetensors").read_bytes() == saved
-    assert states(run / "state")[0].name == "step-00000003"
+    step = load_model(run / "model.safetensors").info.step
+    assert states(run / "state")[-1].name == f"step-{step:08d}"
+    assert 3 <= step < 7  # each pass over the data needs the bad file
     bad.write_bytes(good)
     assert gesso(*begin(run, data)).code == 0
 
@@ -515,7 +514,7 @@ def as_process(*words: object, **more: Any) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_error_met_in_a_process_that_loads_data(data: Path, tmp_path: Path) -> None:
-    bad = data / "train" / "labels" / "scene6.png"
+    bad = data / "train" / "labels" / "scene5.png"
     bad.write_text("not a picture")
     ended = as_process(*begin(tmp_path / "run", data, workers=1, sample_every=1000))
     refused(Ended(ended.returncode, ended.stdout, ended.stderr), bad, "save it as")

@@ -336,6 +336,22 @@ def test_what_is_not_finite_stops_the_training(tiny_dataset: Path, tmp_path: Pat
     assert fit_tiny(tiny_dataset, run).finished  # what was saved is good
 
 
+def add_noise(step: int, losses: dict[str, Tensor], players: Any) -> None:
+    losses["noise"] = torch.rand(())
+
+
+def test_noise_is_a_function_of_seed_and_step(tiny_dataset: Path, tmp_path: Path) -> None:
+    config, found = tiny_config(), []
+    for name, stops in (("whole", [6]), ("parts", [2, 5, 6])):
+        torch.rand(len(stops))  # what is drawn elsewhere does not matter
+        for stop in stops:
+            data = tiny_data(tiny_dataset, config)
+            fit(recipe_with(add_noise), config, data, tmp_path / name, device="cpu", stop_at=stop)
+        found.append([line["noise"] for line in losses(tmp_path / name)])
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 6
+
+
 def test_a_learning_rate_that_is_far_too_high(tiny_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="became infinite or not a number"):
         fit_tiny(tiny_dataset, tmp_path / "run", lr=1e30)
@@ -343,17 +359,17 @@ def test_a_learning_rate_that_is_far_too_high(tiny_dataset: Path, tmp_path: Path
 
 
 def damaged(tiny_dataset: Path, folder: Path, kind: str) -> tuple[Path, Path]:
-    """A copy of the data with one bad file."""
+    """A copy of the data with one bad file, which is none of the fixed samples: it is met by the loader first."""
     root = Path(shutil.copytree(tiny_dataset, folder / "data"))
     if kind == "text":
-        path = root / "train" / "labels" / "scene3.png"
+        path = root / "train" / "labels" / "scene5.png"
         path.write_text("not a picture")
     elif kind == "value":
-        path = root / "train" / "labels" / "scene3.png"
+        path = root / "train" / "labels" / "scene5.png"
         Image.fromarray(np.full((32, 64), 200, np.uint8)).save(path)
     else:
-        (root / "train" / "images" / "scene3.png").unlink()
-        path = root / "train" / "images" / "scene3.jpg"
+        (root / "train" / "images" / "scene5.png").unlink()
+        path = root / "train" / "images" / "scene5.jpg"
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)).save(path)
         path.write_bytes(path.read_bytes()[:1200])
     return root, path
