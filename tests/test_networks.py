@@ -158,13 +158,20 @@ def test_the_global_network_sees_the_shrunken_layout() -> None:
 @pytest.mark.parametrize(("height", "width"), [(24, 33), (23, 32), (20, 32), (1, 1)])
 def test_odd_sizes_are_refused(height: int, width: int) -> None:
     semantics = torch.zeros(1, 4, height, width)
-    message = rf"{height}x{width} cannot be halved 3 times: .* multiples of 8\. Pad or resize"
+    message = rf"{height}x{width} cannot be halved 3 times: .* multiples of 8, at least \d+\. Pad or resize"
     with pytest.raises(ValueError, match=message):
         GlobalGenerator(in_channels=4, width=2, downs=3, blocks=0)(semantics)
     with pytest.raises(ValueError, match=message):
         CoarseToFineGenerator(in_channels=4, width=2, downs=2, blocks=0, enhancers=1)(semantics)
     with pytest.raises(ValueError, match=message):
         InstanceEncoder(in_channels=4, width=2, downs=3)(semantics, torch.zeros(1, height, width, dtype=torch.int64))
+
+
+def test_sizes_too_small_for_reflection_are_refused() -> None:
+    network = GlobalGenerator(in_channels=4, width=2, downs=3, blocks=1)
+    assert network(torch.zeros(1, 4, 16, 24)).shape == (1, 3, 16, 24)
+    with pytest.raises(ValueError, match="multiples of 8, at least 16"):
+        network(torch.zeros(1, 4, 8, 24))
 
 
 @pytest.mark.parametrize("network", [GlobalGenerator, CoarseToFineGenerator])

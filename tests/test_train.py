@@ -20,13 +20,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from gesso.batches import StepSampler
 from gesso.checkpoints import load_model, states
 from gesso.devices import choose_device
 from gesso.errors import ConfigError, DataError, LabelError, ModelFileError, TrainingError
 from gesso.pictures import sheet, to_uint8
 from gesso.recipes import pix2pixhd
 from gesso.recipes.protocol import Recipe
-from gesso.train import FREE_TO_CHANGE, StepSampler, fit, total_steps
+from gesso.train import FREE_TO_CHANGE, fit, total_steps
 from gesso.train_log import RunLog
 from training_script import STEPS, fit_tiny, tiny_config, tiny_data
 

@@ -10,7 +10,7 @@ import copy
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,13 +22,13 @@ from lightning_fabric.wrappers import is_wrapped
 from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from gesso import checkpoints, labels
+from gesso.batches import parts_of_steps, with_semantics
 from gesso.checkpoints import ModelInfo, NetworkDescription
-from gesso.data.dataset import collate
 from gesso.devices import choose_device
-from gesso.errors import ConfigError, DataError, GessoError, TrainingError
+from gesso.errors import ConfigError, TrainingError
 from gesso.labels import LabelSpace, Semantics
 from gesso.pictures import Picture, to_uint8
 from gesso.recipes.protocol import Players, Recipe, TrainingConfig
@@ -163,7 +163,7 @@ def fit(
 
 def _loop(session: Session, first: int, last: int, log: RunLog | None) -> None:
     config, recipe = session.config, session.recipe
-    parts = _parts(session, first, last)
+    parts = parts_of_steps(session.fabric, config, session.data.training, session.data.semantics, first, last)
     for step in range(first, last + 1):
         end, new = step == last, step > first or step == 0
         show = new and (step % config.sample_every == 0 or end)
@@ -230,92 +230,6 @@ def _average(session: Session, step: int) -> None:
 
 def _rates(session: Session) -> dict[str, float]:
     return {f"lr_{side}": optimizer.param_groups[0]["lr"] for side, optimizer in session.optimizers.items()}
-
-
-# --------------------------------------------------------------------------------------------------------------- data
-
-
-class StepSampler(Sampler[list[tuple[int, int]]]):
-    """Keys (index, epoch) of each part of each step, for one process.
-
-    The data are an endless row of shuffled passes, cut into steps of `batch`: no sample is dropped, the last batch of a
-    pass is as large as any, and what a step sees does not depend on the number of processes.
-
-    Raises:
-        ConfigError: The batch cannot be shared out evenly.
-    """
-
-    def __init__(self, samples: int, config: TrainingConfig, first: int, last: int, rank: int, world: int) -> None:
-        if config.batch % (world * config.accumulate):
-            raise ConfigError(
-                f"--batch {config.batch} cannot be shared by {world} processes in {config.accumulate} parts each; "
-                f"choose a multiple of {world * config.accumulate}."
-            )
-        self.samples, self.config, self.steps = samples, config, range(first, last)
-        self.part = config.batch // (world * config.accumulate)
-        self.offset = rank * config.accumulate * self.part
-
-    def __len__(self) -> int:
-        return len(self.steps) * self.config.accumulate
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order, shuffled = np.arange(0), -1
-        for step in self.steps:
-            for number in range(self.config.accumulate):
-                keys = []
-                for place in range(self.part):
-                    position = step * self.config.batch + self.offset + number * self.part + place
-                    epoch, within = divmod(position, self.samples)
-                    if epoch != shuffled:
-                        random = np.random.default_rng((self.config.seed, epoch))
-                        order, shuffled = random.permutation(self.samples), epoch
-                    keys.append((int(order[within]), epoch))
-                yield keys
-
-
-def _parts(session: Session, first: int, last: int) -> Iterator[list[dict[str, Any]]]:
-    """The parts of each step's batch, on the device, with semantics."""
-    fabric, config, data = session.fabric, session.config, session.data
-    sampler = StepSampler(session.samples, config, first, last, fabric.global_rank, fabric.world_size)
-    pinned = fabric.device.type == "cuda"
-    batches = _Batches(data.training)
-    stream = iter(DataLoader(batches, None, sampler=sampler, num_workers=config.workers, pin_memory=pinned))
-    for _ in range(first, last):
-        yield [with_semantics(fabric.to_device(_sound(next(stream))), data.semantics) for _ in range(config.accumulate)]
-
-
-class _Batches(Dataset[dict[str, Any] | GessoError]):
-    """Whole batches by their keys, or the error that they met: raised in a worker it would come with a traceback inside."""
-
-    def __init__(self, items: Dataset[dict[str, Any]]) -> None:
-        self.items = items
-
-    def __getitem__(self, keys: list[tuple[int, int]]) -> dict[str, Any] | GessoError:
-        try:
-            return collate([self.items[key] for key in keys])
-        except GessoError as error:
-            return error
-
-
-def _sound(batch: dict[str, Any] | GessoError) -> dict[str, Any]:
-    if isinstance(batch, GessoError):
-        raise batch
-    return batch
-
-
-def with_semantics(batch: dict[str, Any], semantics: Semantics) -> dict[str, Any]:
-    """The batch with its semantics added.
-
-    Raises:
-        DataError: Source pictures have another number of channels than the first one of the data.
-    """
-    found = semantics.encode(batch)  # (B, channels, H, W)
-    if found.shape[1] != semantics.channels:
-        raise DataError(
-            f"The source pictures {', '.join(batch['name'])} have {found.shape[1]} channels, the networks take "
-            f"{semantics.channels}, as many as the first picture has. Bring all to one number of channels."
-        )
-    return {**batch, "semantics": found}
 
 
 # ------------------------------------------------------------------------------------------------------------ samples

@@ -89,10 +89,17 @@ def _plan(report: Report, listing: Listing, preset: str) -> dict[str, Any]:
     if report.median_size is None:
         return {}
     semantics = find_semantics(replace(listing, space=report.space), config)
-    keep = Preprocessing(resize=config.resize, height=config.height, width=config.width, multiple=recipe.multiple(config))
+    keep = Preprocessing(
+        resize=config.resize, height=config.height, width=config.width, multiple=recipe.multiple(config)
+    )
     size = config.crop or keep.plan(report.median_size).padded
     guess = estimate(recipe, config, semantics, size, device=choose_device("auto"))
-    return {"size": list(size), "memory_bytes": guess.memory, "seconds_per_step": guess.seconds, "parameters": guess.parameters}
+    return {
+        "size": list(size),
+        "memory_bytes": guess.memory,
+        "seconds_per_step": guess.seconds,
+        "parameters": guess.parameters,
+    }
 
 
 def _show_plan(plan: dict[str, Any], preset: str, command: str, console: Console) -> None:

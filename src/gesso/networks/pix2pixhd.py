@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gesso.errors import LabelError
+
 NORMS: dict[str, type[nn.Module]] = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
 DISCRIMINATOR_WIDTH_CAP = 512
 
@@ -94,12 +96,18 @@ def _join(semantics: Tensor, style: Tensor | None) -> Tensor:
     return semantics if style is None else torch.cat([semantics, style], dim=1)
 
 
-def _refuse_odd_size(semantics: Tensor, multiple: int) -> None:
+def _smallest(multiple: int, blocks: int) -> int:
+    """Residual blocks pad by reflection, which takes 2 pixels; without them 1 will do."""
+    return 2 * multiple if blocks else multiple
+
+
+def _refuse_size(semantics: Tensor, multiple: int, smallest: int) -> None:
     height, width = semantics.shape[-2:]
-    if height % multiple or width % multiple:
-        raise ValueError(
-            f"A layout of {height}x{width} cannot be halved {multiple.bit_length() - 1} times: height and width must "
-            f"be multiples of {multiple}. Pad or resize it, or use gesso.load(), which pads and crops."
+    if height % multiple or width % multiple or min(height, width) < smallest:
+        raise LabelError(
+            f"A layout of {height}x{width} cannot be halved {multiple.bit_length() - 1} times: height and width must be "
+            f"multiples of {multiple}, at least {smallest}. Pad or resize it (in training with --resize, --height and "
+            "--width), or use gesso.load(), which pads and crops."
         )
 
 
@@ -171,6 +179,7 @@ class GlobalGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.multiple = 2**downs
+        self.smallest = _smallest(self.multiple, blocks)
         self.trunk = Trunk(in_channels, width, downs, blocks, norm)
         self.head = nn.Sequential(*_wide_conv(width, out_channels), nn.Tanh())
 
@@ -178,9 +187,9 @@ class GlobalGenerator(nn.Module):
         """Photograph in [-1, 1] from semantics, with a style map appended to them where the network has one.
 
         Raises:
-            ValueError: Height or width is not a multiple of 2^downs.
+            LabelError: Height or width is too small or not a multiple of 2^downs.
         """
-        _refuse_odd_size(semantics, self.multiple)
+        _refuse_size(semantics, self.multiple, self.smallest)
         x = self.trunk(_join(semantics, style))  # (B, width, H, W)
         return self.head(x)  # (B, out_channels, H, W)
 
@@ -230,6 +239,7 @@ class CoarseToFineGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.multiple = 2 ** (downs + enhancers)
+        self.smallest = _smallest(self.multiple, blocks)
         self.trunk = Trunk(in_channels, width * 2**enhancers, downs, blocks, norm)
         self.enhancers = nn.ModuleList(  # coarsest first
             LocalEnhancer(in_channels, width * 2**i, enhancer_blocks, norm) for i in range(enhancers - 1, -1, -1)
@@ -240,9 +250,9 @@ class CoarseToFineGenerator(nn.Module):
         """Photograph in [-1, 1] from semantics, with a style map appended to them where the network has one.
 
         Raises:
-            ValueError: Height or width is not a multiple of 2^(downs + enhancers).
+            LabelError: Height or width is too small or not a multiple of 2^(downs + enhancers).
         """
-        _refuse_odd_size(semantics, self.multiple)
+        _refuse_size(semantics, self.multiple, self.smallest)
         pyramid = [_join(semantics, style)]
         for _ in self.enhancers:
             pyramid.append(shrink(pyramid[-1]))  # (B, C, H / 2^i, W / 2^i)
@@ -330,7 +340,7 @@ class InstanceEncoder(nn.Module):
         self, *, in_channels: int = 3, features: int = 3, width: int = 16, downs: int = 4, norm: str = "instance"
     ) -> None:
         super().__init__()
-        self.multiple = 2**downs
+        self.multiple = self.smallest = 2**downs
         self.trunk = Trunk(in_channels, width, downs, 0, norm)
         self.head = nn.Sequential(*_wide_conv(width, features), nn.Tanh())
 
@@ -338,8 +348,8 @@ class InstanceEncoder(nn.Module):
         """Image in [-1, 1] and integer object keys (B, H, W) -> (B, features, H, W) in [-1, 1], constant per object.
 
         Raises:
-            ValueError: Height or width is not a multiple of 2^downs.
+            LabelError: Height or width is too small or not a multiple of 2^downs.
         """
-        _refuse_odd_size(image, self.multiple)
+        _refuse_size(image, self.multiple, self.smallest)
         dense = self.head(self.trunk(image))  # (B, features, H, W)
         return pool_instances(dense, instance)  # (B, features, H, W)

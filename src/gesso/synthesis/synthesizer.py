@@ -45,6 +45,7 @@ class Synthesizer:
         self.device = device
         self._generator = model.networks["generator"]
         self._multiple = int(getattr(self._generator, "multiple", 1))
+        self._smallest = int(getattr(self._generator, "smallest", 1))
         self._said_components = False
 
     @property
@@ -142,8 +143,8 @@ class Synthesizer:
         return {"source": (scaled[None] if single else scaled).movedim(-1, 1)}, single
 
     def _pad(self, values: Tensor) -> Tensor:
-        """Reflect at the right and the bottom up to a multiple; the coarsest features need 2 x 2 pixels."""
-        height, width = (max(-(-n // self._multiple), 2) * self._multiple - n for n in values.shape[-2:])
+        """Reflect at the right and the bottom up to a size that the network takes."""
+        height, width = (max(-(-n // self._multiple) * self._multiple, self._smallest) - n for n in values.shape[-2:])
         if not height and not width:
             return values
         edges = [(0, 0)] * (values.ndim - 2) + [(0, height), (0, width)]
