@@ -57,7 +57,7 @@ def generate(
     colour: bool
         Also write each layout in its classes' colours.
     contact_sheet: bool
-        Also write contact-sheet.png: layout, photograph and, where there is one, the real photograph.
+        Also write contact-sheet.png: 16 layouts from all over the data, their photographs and, where there are, the real ones.
     limit: int
         Only the first so many layouts.
     device: str
@@ -75,13 +75,14 @@ def generate(
     layouts = open_layouts(synth, data, flags or DataFlags(), split, limit, original_size, contact_sheet)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[list[Any]] = []
+    shown = set(np.linspace(0, len(layouts) - 1, SHEET_ROWS).round().astype(int).tolist()) if contact_sheet else set()
     results = synthesise(synth, layouts, seed, batch)
-    for item, image in track(results, "generating", len(layouts), console):
+    for index, (item, image) in enumerate(track(results, "generating", len(layouts), console)):
         path = out / f"{item['name']}.png"
         save_png(path, image, synth.record(seed))
         if colour:
             save_png(path.with_name(f"{path.stem}-layout.png"), picture_of(item, synth), {})
-        if contact_sheet and len(rows) < SHEET_ROWS:
+        if index in shown:
             rows.append([picture_of(item, synth), image, *real_of(item)])
     if contact_sheet:
         page = np.asarray(sheet(rows, ["layout", "generated", "real"][: len(rows[0])]))
