@@ -24,6 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch.utils.data import DataLoader
 
+from gesso.batches import StepSampler, with_semantics
 from gesso.cli.common import DataFlags, parse_size
 from gesso.cli.train import open_data
 from gesso.data import toy
@@ -31,7 +32,7 @@ from gesso.data.dataset import collate
 from gesso.devices import choose_device
 from gesso.errors import GessoError
 from gesso.recipes import pix2pixhd
-from gesso.train import StepSampler, TrainingData, fit, with_semantics
+from gesso.train import TrainingData, fit
 
 PRESET = "pix2pixhd-small"
 TOY_SCENES = 24

@@ -445,3 +445,10 @@ def test_an_offence_is_found(text: str) -> None:
 
 def test_no_source_file_is_over_450_lines() -> None:
     assert {name: lines for name, text in sources().items() if (lines := text.count("\n")) > 450} == {}
+
+
+def test_the_benchmark_starts() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "throughput.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--seconds" in done.stdout

@@ -7,8 +7,9 @@ drawn from small palettes and apart from the shapes, so that what a model learns
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -80,8 +81,10 @@ def scene(seed: int, index: int, height: int = 128, width: int = 256) -> Scene:
         width: Pixels, at least 32.
 
     Raises:
-        DataError: A size below 32 pixels.
+        DataError: A size below 32 pixels, or a negative number.
     """
+    if min(seed, index) < 0:
+        raise DataError(f"There is no toy scene {index} of seed {seed}; neither number may be negative.")
     if min(height, width) < SMALLEST:
         raise DataError(
             f"A toy scene of {height}x{width} is too small to show a street; use at least {SMALLEST}x{SMALLEST}."
@@ -92,7 +95,7 @@ def scene(seed: int, index: int, height: int = 128, width: int = 256) -> Scene:
     things: list[Building | Prop] = [*world.buildings, *world.props]
     _paint(canvas, world, things, rng.uniform(0, 512, 2))
     paint_glows(canvas)
-    ids = canvas.ids[::OVERSAMPLE, ::OVERSAMPLE].astype(np.int64)
+    ids = _most_frequent(canvas.ids).astype(np.int64)
     label, instance, objects = _name(ids, things)
     street = {"time_of_day": world.light.time, "road_surface": world.street.surface}
     attributes = {"seed": seed, "index": index, "height": height, "width": width, **street, "objects": objects}
@@ -112,6 +115,12 @@ def _paint(canvas: Canvas, world: World, things: Sequence[Building | Prop], drif
             PAINTERS[thing.kind](canvas, world, thing, ordinal)
         else:
             paint_building(canvas, world, thing, ordinal, visible[position])
+
+
+def _most_frequent(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(H, W) the commonest of each 2x2 ids, so that maps agree with a photograph that averages them."""
+    a, b, c, d = ids[::2, ::2], ids[::2, 1::2], ids[1::2, ::2], ids[1::2, 1::2]
+    return np.where((b == c) | (b == d), b, np.where(c == d, c, a))
 
 
 def _name(
@@ -179,7 +188,7 @@ def write(
         progress: Told (done, count) as scenes are written.
 
     Raises:
-        DataError: Another kind of folder, or impossible numbers.
+        DataError: A file or another kind of folder, scenes of other arguments in it, or impossible numbers.
     """
     root = Path(root)
     if count < 1 or seed < 0 or min(height, width) < SMALLEST:
@@ -187,30 +196,71 @@ def write(
             f"Cannot draw {count} scenes of {height}x{width} with seed {seed}: at least 1 scene of {SMALLEST}x{SMALLEST} "
             "pixels, and a seed that is not negative, are needed."
         )
-    if root.exists() and any(root.iterdir()) and not (root / "labels.json").exists():
-        raise DataError(f"{root} holds something that is not a toy dataset; give an empty or new folder.")
+    folders = [_folder(root, index, count) for index in range(count)]
+    _refuse_foreign(root)
+    _refuse_mixture(root, folders, {"seed": seed, "height": height, "width": width})
     for split in ("train", "val"):
         for kind in ("images", "labels", "instances", "scenes"):
             (root / split / kind).mkdir(parents=True, exist_ok=True)
     space().save(root / "labels.json")
-    job = partial(_write_one, root, count, height, width, seed)
-    workers = min(cpu_count() or 1, 8) if count >= IN_ONE_PROCESS else 1
-    if workers == 1:
-        for index in range(count):
-            job(index)
-            if progress:
-                progress(index + 1, count)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for done, _ in enumerate(pool.map(job, range(count), chunksize=4), start=1):
+    _write_all(partial(_write_one, seed, height, width), folders, progress)
+
+
+def _folder(root: Path, index: int, count: int) -> Path:
+    """Where a scene goes: every fifth into val, or the last of fewer than five."""
+    held_out = index % HELD_OUT == HELD_OUT - 1 or (index == count - 1 and 1 < count < HELD_OUT)
+    return root / ("val" if held_out else "train")
+
+
+def _refuse_foreign(root: Path) -> None:
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root} is not a folder; give an empty or new one for the toy scenes.")
+    labels = root / "labels.json"
+    if root.exists() and any(root.iterdir()) and not (labels.exists() and LabelSpace.load(labels) == space()):
+        raise DataError(f"{root} holds something that is not a toy dataset; give an empty or new folder.")
+
+
+def _refuse_mixture(root: Path, folders: Sequence[Path], asked: dict[str, int]) -> None:
+    """Scenes already there must be among those asked for, or the folder would hold two datasets in one."""
+    for path in sorted(root.glob("*/scenes/*.json")):
+        planned = path.stem.isdigit() and int(path.stem) < len(folders) and path.parents[1] == folders[int(path.stem)]
+        there = _numbers_of(path, asked)
+        if not planned or there not in ({}, asked):
+            came = ", ".join(f"{name} {number}" for name, number in {"count": len(folders), **asked}.items())
+            was = ", ".join(f"{name} {number}" for name, number in there.items())
+            raise DataError(
+                f"{root} holds other scenes than those asked for ({came}): {path} is one too many or of other numbers "
+                f"({was}). Give the numbers it was written with, or an empty or new folder."
+            )
+
+
+def _numbers_of(path: Path, names: Iterable[str]) -> dict[str, int]:
+    """What a scene was drawn with; empty where an interrupted run left half a file, which is drawn again."""
+    try:
+        attributes = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return {name: attributes.get(name) for name in names}
+
+
+def _write_all(
+    job: Callable[[int, Path], None], folders: Sequence[Path], progress: Callable[[int, int], None] | None
+) -> None:
+    """Run the job for every (index, folder), in several processes where that pays."""
+    count = len(folders)
+    workers = min(cpu_count() or 1, count) if count >= IN_ONE_PROCESS else 1
+    with ExitStack() as stack:
+        run: Callable[..., Iterable[None]] = map
+        if workers > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
+            run = partial(pool.map, chunksize=4)
+        for done, _ in enumerate(run(job, range(count), folders), start=1):
             if progress:
                 progress(done, count)
 
 
-def _write_one(root: Path, count: int, height: int, width: int, seed: int, index: int) -> None:
-    made = scene(seed, index, height, width)
-    held_out = index % HELD_OUT == HELD_OUT - 1 or (index == count - 1 and 1 < count < HELD_OUT)
-    folder, name = root / ("val" if held_out else "train"), f"{index:06d}"
+def _write_one(seed: int, height: int, width: int, index: int, folder: Path) -> None:
+    made, name = scene(seed, index, height, width), f"{index:06d}"
     Image.fromarray(made.image).save(folder / "images" / f"{name}.png", compress_level=1)
     Image.fromarray(made.label).save(folder / "labels" / f"{name}.png", compress_level=1)
     Image.fromarray(made.instance.astype(np.uint16)).save(folder / "instances" / f"{name}.png", compress_level=1)

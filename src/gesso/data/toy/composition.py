@@ -85,8 +85,9 @@ def _light(rng: Rng) -> Light:
         "overcast": ((0.74, 0.78, 0.83), (0, 0, 0), (146, 156, 168), (204, 209, 214), 170),
     }[time]
     clouds = rng.uniform(0.15, 0.6)
-    vectors = (np.array(v, dtype=np.float32) for v in (ambient, sun, zenith, horizon))
-    return Light(time, (float(ray[0]), float(ray[1]), float(ray[2])), *vectors, float(clouds), float(clarity))
+    towards_sun = (float(ray[0]), float(ray[1]), float(ray[2]))
+    shine, sky = (np.array(pair, dtype=np.float32) for pair in ((ambient, sun), (zenith, horizon)))
+    return Light(time, towards_sun, shine[0], shine[1], sky[0], sky[1], float(clouds), float(clarity))
 
 
 def _street(rng: Rng) -> Street:

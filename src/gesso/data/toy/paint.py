@@ -160,8 +160,8 @@ def grain() -> FloatArray:
 
 def sample(tile: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
     """Texels at whole coordinates; x and y broadcast against each other."""
-    row = (y.astype(np.intp) & (TILE - 1)) * TILE
-    return tile.take(row + (x.astype(np.intp) & (TILE - 1)))
+    row = (y.astype(np.int32) & (TILE - 1)) * TILE
+    return tile.take(row + (x.astype(np.int32) & (TILE - 1)), mode="wrap")  # never wraps, but is faster than "raise"
 
 
 def cover(inside: FloatArray, footprint: FloatArray | float) -> FloatArray:
