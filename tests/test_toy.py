@@ -171,7 +171,7 @@ def test_a_nearer_car_covers_a_farther_one(monkeypatch: pytest.MonkeyPatch) -> N
     far = Prop(Kind.CAR, x + 2.6, 18.0, shape="van", style="blue", colour=(28, 76, 186))
 
     def shown(*props: Prop) -> dict[str, int]:
-        monkeypatch.setattr(toy, "compose", lambda _: dataclasses.replace(world, props=props))
+        monkeypatch.setattr(toy, "compose", lambda *_: dataclasses.replace(world, props=props))
         return {o["style"]: o["pixels"] for o in toy.scene(0, 0).attributes["objects"] if o["class"] == "car"}
 
     alone, both = shown(near) | shown(far), shown(near, far)
@@ -373,3 +373,12 @@ def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="not a folder"):
         toy.write(tmp_path / "file", 2, height=32, width=32)
+
+
+def test_the_time_of_day_can_be_fixed() -> None:
+    free, fixed = toy.scene(5, 2, 48, 96), toy.scene(5, 2, 48, 96, "dusk")
+    assert fixed.attributes["time_of_day"] == fixed.attributes["fixed_time"] == "dusk"
+    assert np.array_equal(fixed.label, free.label), "the place stays the same"
+    assert len({toy.scene(5, index, 32, 32, "day").attributes["time_of_day"] for index in range(6)}) == 1
+    with pytest.raises(DataError, match="no time of day 'noon'"):
+        toy.scene(0, 0, time="noon")

@@ -53,7 +53,7 @@ def demo(
     console = Console()
     height, width = parse_size(size)
     console.rule("1 of 3: scenes")
-    toy(out / "scenes", count=scenes, size=size, seed=seed)
+    toy(out / "scenes", count=scenes, size=size, seed=seed, time="day")
     console.rule("2 of 3: training")
     recipe, config = _settings(out, {"height": height, "width": width, "seed": seed})
     data = open_data(recipe, config, out / "scenes", DataFlags(), "train", "val")

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 
-def toy(folder: Path, *, count: int = 100, size: str = "128x256", seed: int = 0) -> None:
+def toy(
+    folder: Path,
+    *,
+    count: int = 100,
+    size: str = "128x256",
+    seed: int = 0,
+    time: Literal["day", "dusk", "overcast"] | None = None,
+) -> None:
     """Write procedural street scenes with exact label and instance maps.
 
     Parameters
@@ -18,6 +26,8 @@ def toy(folder: Path, *, count: int = 100, size: str = "128x256", seed: int = 0)
         HEIGHTxWIDTH in pixels.
     seed: int
         Another seed gives other scenes.
+    time: str
+        One time of day for all scenes; by default each has its own.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -35,6 +45,7 @@ def toy(folder: Path, *, count: int = 100, size: str = "128x256", seed: int = 0)
             height=height,
             width=width,
             seed=seed,
+            time=time,
             progress=lambda done, _: bar.update(task, completed=done),
         )
     console.print(f"{count} scenes of {height}x{width} in {folder}", soft_wrap=True)

@@ -29,7 +29,7 @@ from gesso.data.toy.cars import paint_car
 from gesso.data.toy.composition import compose
 from gesso.data.toy.paint import OVERSAMPLE, STUFF, TILE, Canvas, View, grain, paint_glows, sample
 from gesso.data.toy.props import paint_lamp, paint_person, paint_sign, paint_tree
-from gesso.data.toy.world import Building, Kind, Prop, World
+from gesso.data.toy.world import TIMES_OF_DAY, Building, Kind, Prop, World
 from gesso.errors import DataError
 from gesso.labels import LabelSpace
 
@@ -71,7 +71,7 @@ def space() -> LabelSpace:
     return published("toy")
 
 
-def scene(seed: int, index: int, height: int = 128, width: int = 256) -> Scene:
+def scene(seed: int, index: int, height: int = 128, width: int = 256, time: str | None = None) -> Scene:
     """Paint one scene; the same arguments always give the same one, and other sizes the same place.
 
     Args:
@@ -79,10 +79,13 @@ def scene(seed: int, index: int, height: int = 128, width: int = 256) -> Scene:
         index: Not negative; of the scene in it.
         height: Pixels, at least 32.
         width: Pixels, at least 32.
+        time: "day", "dusk" or "overcast"; drawn when None. The place stays the same.
 
     Raises:
-        DataError: A size below 32 pixels, or a negative number.
+        DataError: A size below 32 pixels, a negative number, or an unknown time.
     """
+    if time not in (None, *TIMES_OF_DAY):
+        raise DataError(f"There is no time of day {time!r} in the toy world; choose one of {', '.join(TIMES_OF_DAY)}.")
     if min(seed, index) < 0:
         raise DataError(f"There is no toy scene {index} of seed {seed}; neither number may be negative.")
     if min(height, width) < SMALLEST:
@@ -90,7 +93,7 @@ def scene(seed: int, index: int, height: int = 128, width: int = 256) -> Scene:
             f"A toy scene of {height}x{width} is too small to show a street; use at least {SMALLEST}x{SMALLEST}."
         )
     rng = np.random.default_rng([seed, index])
-    world = compose(rng)
+    world = compose(rng, time)
     canvas = Canvas(View(world.camera, height * OVERSAMPLE, width * OVERSAMPLE), world.light)
     things: list[Building | Prop] = [*world.buildings, *world.props]
     _paint(canvas, world, things, rng.uniform(0, 512, 2))
@@ -98,7 +101,8 @@ def scene(seed: int, index: int, height: int = 128, width: int = 256) -> Scene:
     ids = _most_frequent(canvas.ids).astype(np.int64)
     label, instance, objects = _name(ids, things)
     street = {"time_of_day": world.light.time, "road_surface": world.street.surface}
-    attributes = {"seed": seed, "index": index, "height": height, "width": width, **street, "objects": objects}
+    numbers = {"seed": seed, "index": index, "height": height, "width": width, "fixed_time": time}
+    attributes = {**numbers, **street, "objects": objects}
     return Scene(_expose(canvas, rng), label, instance, attributes)
 
 
@@ -173,6 +177,7 @@ def write(
     height: int = 128,
     width: int = 256,
     seed: int = 0,
+    time: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Fill a folder: SPLIT/{images,labels,instances,scenes}/NAME, SPLIT train or val, and labels.json.
@@ -185,6 +190,7 @@ def write(
         height: Pixels, at least 32.
         width: Pixels, at least 32.
         seed: Not negative; other seeds give other scenes.
+        time: One time of day for all scenes: "day", "dusk" or "overcast"; drawn for each when None.
         progress: Told (done, count) as scenes are written.
 
     Raises:
@@ -198,12 +204,12 @@ def write(
         )
     folders = [_folder(root, index, count) for index in range(count)]
     _refuse_foreign(root)
-    _refuse_mixture(root, folders, {"seed": seed, "height": height, "width": width})
+    _refuse_mixture(root, folders, {"seed": seed, "height": height, "width": width, "fixed_time": time})
     for split in ("train", "val"):
         for kind in ("images", "labels", "instances", "scenes"):
             (root / split / kind).mkdir(parents=True, exist_ok=True)
     space().save(root / "labels.json")
-    _write_all(partial(_write_one, seed, height, width), folders, progress)
+    _write_all(partial(_write_one, seed, height, width, time), folders, progress)
 
 
 def _folder(root: Path, index: int, count: int) -> Path:
@@ -220,7 +226,7 @@ def _refuse_foreign(root: Path) -> None:
         raise DataError(f"{root} holds something that is not a toy dataset; give an empty or new folder.")
 
 
-def _refuse_mixture(root: Path, folders: Sequence[Path], asked: dict[str, int]) -> None:
+def _refuse_mixture(root: Path, folders: Sequence[Path], asked: dict[str, Any]) -> None:
     """Scenes already there must be among those asked for, or the folder would hold two datasets in one."""
     for path in sorted(root.glob("*/scenes/*.json")):
         planned = path.stem.isdigit() and int(path.stem) < len(folders) and path.parents[1] == folders[int(path.stem)]
@@ -234,7 +240,7 @@ def _refuse_mixture(root: Path, folders: Sequence[Path], asked: dict[str, int]) 
             )
 
 
-def _numbers_of(path: Path, names: Iterable[str]) -> dict[str, int]:
+def _numbers_of(path: Path, names: Iterable[str]) -> dict[str, Any]:
     """What a scene was drawn with; empty where an interrupted run left half a file, which is drawn again."""
     try:
         attributes = json.loads(path.read_text(encoding="utf-8"))
@@ -259,8 +265,8 @@ def _write_all(
                 progress(done, count)
 
 
-def _write_one(seed: int, height: int, width: int, index: int, folder: Path) -> None:
-    made, name = scene(seed, index, height, width), f"{index:06d}"
+def _write_one(seed: int, height: int, width: int, time: str | None, index: int, folder: Path) -> None:
+    made, name = scene(seed, index, height, width, time), f"{index:06d}"
     Image.fromarray(made.image).save(folder / "images" / f"{name}.png", compress_level=1)
     Image.fromarray(made.label).save(folder / "labels" / f"{name}.png", compress_level=1)
     Image.fromarray(made.instance.astype(np.uint16)).save(folder / "instances" / f"{name}.png", compress_level=1)

@@ -35,9 +35,9 @@ NEAREST = 4.6  # props closer than this would fill the picture
 FARTHEST = 88.0  # where the street ends
 
 
-def compose(rng: Rng) -> World:
+def compose(rng: Rng, time: str | None = None) -> World:
     """Draw a street scene; the same generator state gives the same world."""
-    light, street = _light(rng), _street(rng)
+    light, street = _light(rng, time), _street(rng)
     camera = _camera(rng, street)
     buildings = (*_row(rng, street, -1), *_row(rng, street, 1), *_skyline(rng))
     props = [*_trees(rng, street, buildings), *_posts(rng, street), *_cars(rng, street), *_people(rng, street)]
@@ -73,8 +73,9 @@ def _pick(rng: Rng, kind: str) -> tuple[str, Colour]:
     return name, (red, green, blue)
 
 
-def _light(rng: Rng) -> Light:
-    time = TIMES_OF_DAY[rng.integers(len(TIMES_OF_DAY))]
+def _light(rng: Rng, fixed: str | None) -> Light:
+    drawn = TIMES_OF_DAY[rng.integers(len(TIMES_OF_DAY))]
+    time = fixed or drawn
     low = time == "dusk"
     ray = np.array([rng.choice([-1, 1]) * rng.uniform(0.35, 0.9), 0.0, rng.uniform(-0.9, 0.4)])
     ray[1] = rng.uniform(0.3, 0.45) if low else rng.uniform(0.6, 1.1)
