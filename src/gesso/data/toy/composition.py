@@ -146,7 +146,7 @@ def _row(rng: Rng, street: Street, side: int) -> Iterator[Building]:
             if far - z < 4:  # too little room before the junction: go on behind it
                 z = street.junction[1] + 2.5
                 continue
-        inner, outer = street.wall + rng.choice([0.0, 0.0, 0.6, 1.5]), street.wall + rng.uniform(11, 16)
+        inner, outer = street.wall + float(rng.choice([0.0, 0.0, 0.6, 1.5])), street.wall + rng.uniform(11, 16)
         left, right = (inner, outer) if side > 0 else (-outer, -inner)
         if rng.random() < 0.88:
             yield _building(rng, side, z, far, left, right, floors=int(np.clip(tall + rng.integers(-1, 3), 1, 6)))

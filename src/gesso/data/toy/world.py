@@ -186,11 +186,6 @@ class Building:
         """Painting order: its far end, so that whatever stands along it comes later."""
         return self.far
 
-    @property
-    def distance(self) -> float:
-        """Metres from the camera's plane to the nearest part."""
-        return max(self.near, 0.0)
-
 
 @dataclass(frozen=True)
 class Prop:
@@ -221,11 +216,6 @@ class Prop:
     @property
     def depth(self) -> float:
         """Painting order."""
-        return self.z
-
-    @property
-    def distance(self) -> float:
-        """Metres from the camera's plane."""
         return self.z
 
     @property
