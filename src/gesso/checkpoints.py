@@ -155,6 +155,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
     info = read_info(path)
     with _opened(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
+    _refuse_contradictions(path, info)
     networks = {name: _build(path, description) for name, description in info.networks.items()}
     wanted = {f"{name}.{key}": t for name, network in networks.items() for key, t in network.state_dict().items()}
     _refuse_differences(path, wanted, tensors)
@@ -179,6 +180,18 @@ def _build(path: Path, description: NetworkDescription) -> nn.Module:
         ) from None
 
 
+def _refuse_contradictions(path: Path, info: ModelInfo) -> None:
+    """What the file says of its input must fit together."""
+    classes, channels = info.semantics.classes, info.semantics.channels
+    named = len(info.label_space) if info.label_space else 0
+    takes = info.networks["generator"].arguments.get("in_channels", channels)
+    if named != classes or takes < channels:
+        raise ModelFileError(
+            f"{path} contradicts itself: a label space of {named} classes, semantics of {classes} in {channels} channels, "
+            f"a generator that takes {takes}. {EDITED}"
+        )
+
+
 def _refuse_differences(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     missing = [n for n in wanted if n not in found]
     left_over = [n for n in found if n not in wanted]
@@ -188,9 +201,10 @@ def _refuse_differences(path: Path, wanted: Mapping[str, Tensor], found: Mapping
             f"left over: {', '.join(left_over[:5]) or 'none'}. {EDITED}"
         )
     for name, tensor in wanted.items():
-        if found[name].shape != tensor.shape:
+        if (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype):
             raise ModelFileError(
-                f"{path}: tensor {name} has shape {tuple(found[name].shape)}, its network needs {tuple(tensor.shape)}. "
+                f"{path}: tensor {name} has shape {tuple(found[name].shape)} of {found[name].dtype}, its network needs "
+                f"{tuple(tensor.shape)} of {tensor.dtype}. "
                 f"{EDITED}"
             )
 

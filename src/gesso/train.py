@@ -7,6 +7,7 @@ state of a run is its networks, its optimizers and its step, and a resumed run r
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import time
@@ -34,7 +35,15 @@ from gesso.pictures import Picture, to_uint8
 from gesso.recipes.protocol import Players, Recipe, TrainingConfig
 from gesso.train_log import RETRY, RunLog
 
-FREE_TO_CHANGE = {"workers", "log_every", "sample_every", "save_every", "keep"}  # between attempts of one run
+FREE_TO_CHANGE = {
+    "workers",
+    "log_every",
+    "sample_every",
+    "save_every",
+    "keep",
+    "lr",
+    "precision",
+}  # between attempts of one run
 FIXED_SAMPLES = 6
 SYNTHESIS = ("generator", "encoder")  # what a model file holds
 
@@ -58,6 +67,17 @@ class TrainingData:
     semantics: Semantics
     preprocessing: Mapping[str, Any]
     origin: Mapping[str, Any]
+
+    def facts(self) -> dict[str, Any]:
+        """What must stay the same for a run to go on; digests of the names of the samples and of the label space."""
+        names = [sample.name for sample in getattr(self.training, "samples", ())]
+        space = self.space.model_dump_json() if self.space else ""
+        return {
+            "samples": len(self.training),  # type: ignore[arg-type]
+            "names": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
+            "label_space": hashlib.sha256(space.encode()).hexdigest()[:16],
+            "semantics": self.semantics.model_dump(),
+        }
 
 
 @dataclass(frozen=True)
@@ -138,11 +158,13 @@ def fit(
     fabric = make_fabric(device, config.precision)
     fabric.launch()
     samples = len(data.training)  # type: ignore[arg-type]
-    check_run(run, recipe, config, samples)
+    check_run(run, recipe, config, data)
     torch.manual_seed(config.seed)
     players = recipe.build(config, data.semantics)
     optimizers = recipe.optimizers(config, players)
     averaged = {n: copy.deepcopy(players.trained[n]).eval() for n in SYNTHESIS if n in players.trained and config.ema}
+    for network in [*players.trained.values(), *averaged.values()]:
+        network.to(fabric.device)  # before the moments of the optimizers, which follow their parameters
     session = Session(fabric, recipe, config, data, run, players, optimizers, averaged)
     first, total = _restore(session), total_steps(config, samples)
     if fabric.is_global_zero:
@@ -326,7 +348,7 @@ def _restore(session: Session) -> int:
         raise checkpoints.damaged_state(kept[-1], error) from None
 
 
-def check_run(run: Path, recipe: Recipe, config: TrainingConfig, samples: int) -> None:
+def check_run(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData) -> None:
     """Refuse to go on in a run folder that was begun with other settings or other data.
 
     Raises:
@@ -337,24 +359,26 @@ def check_run(run: Path, recipe: Recipe, config: TrainingConfig, samples: int) -
         return
     try:
         begun = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        settings, facts = dict(begun), dict(begun.get("data", {}))
+    except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is damaged ({error}). Mend it, or give another --out.") from None
     wanted = {"recipe": recipe.NAME, **json.loads(config.model_dump_json())}
-    different = [k for k, v in wanted.items() if k not in FREE_TO_CHANGE and begun.get(k) != v]
+    different = [k for k, v in wanted.items() if k not in FREE_TO_CHANGE and settings.get(k) != v]
     if different:
-        listed = ", ".join(f"{k} ({begun.get(k)} there, {wanted[k]} now)" for k in different)
+        listed = ", ".join(f"{k} ({settings.get(k)} there, {wanted[k]} now)" for k in different)
         raise ConfigError(
             f"{run} was begun with other settings: {listed}. Use them again to go on, or give another --out."
         )
-    if (there := begun.get("data", {}).get("samples", samples)) != samples:
-        raise ConfigError(
-            f"{run} was begun with {there} samples, the data now has {samples}. Restore them, or use another --out."
-        )
+    for name, now in data.facts().items():
+        if (there := facts.get(name, now)) != now:
+            raise ConfigError(
+                f"{run} was begun on other data: {name} {there} there, {now} now. Restore the data, or use another --out."
+            )
 
 
 def _write_config(session: Session) -> None:
     settings = json.loads(session.config.model_dump_json())
-    origin = {**session.data.origin, "samples": session.samples}
+    origin = {**session.data.origin, **session.data.facts()}
     text = json.dumps({"recipe": session.recipe.NAME, **settings, "data": origin}, indent=1) + "\n"
 
     def write(temporary: Path) -> None:

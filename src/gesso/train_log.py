@@ -19,8 +19,8 @@ from gesso.errors import TrainingError
 from gesso.pictures import Picture, sheet
 
 RETRY = (
-    "The last saved state and model are intact. Lower --lr, train with --precision 32-true, or run gesso doctor on the data; "
-    "then run the same command again to go on from that state."
+    "What was saved before is intact. Lower --lr, train with --precision 32-true, or run gesso doctor on the data; "
+    "then run the command again to go on from the last saved state."
 )
 PLAIN_SECONDS = 30.0  # between lines where no progress bar can be drawn
 
@@ -120,7 +120,7 @@ class RunLog:
     def _drop_lines_after(self, step: int) -> None:
         if not self.path.exists():
             return
-        lines = self.path.read_text(encoding="utf-8").splitlines()
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         kept = [line for line in lines if (n := _step_of(line)) is not None and n <= step]
         temporary = self.path.with_name(f".{self.path.name}")
         temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

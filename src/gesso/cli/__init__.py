@@ -13,6 +13,10 @@ from pydantic import ValidationError
 from gesso import __version__
 from gesso.errors import GessoError
 
+SMALLER = (
+    "Use a smaller --height and --width, a smaller --batch, or more --accumulate; "
+    "gesso train --dry-run estimates what is needed."
+)
 COMMANDS: dict[str, tuple[str, str]] = {  # name: what it does, an example
     "demo": ("Toy scenes, a short training, photographs and a page that shows them.", "gesso demo --out demo-run"),
     "doctor": ("Say what training would trip over in a dataset.", "gesso doctor scenes"),
@@ -68,11 +72,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             print(f"gesso: {error if isinstance(error, GessoError) else _of_system(error)}", file=sys.stderr)
         sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if debug or not _of_memory(error):
+            raise
+        print(f"gesso: out of memory ({str(error).splitlines()[0]}). {SMALLER}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("gesso: stopped. Run the same command again to go on.", file=sys.stderr)
         sys.exit(130)
     finally:
         threading.excepthook = threading.__excepthook__
+
+
+def _of_memory(error: Exception) -> bool:
+    """Whether memory ran out, of the computer or of its accelerator."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 def _of_usage(error: CycloptsError, tokens: Sequence[str]) -> str:

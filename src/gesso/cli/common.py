@@ -65,11 +65,21 @@ def open_listing(data: Path | None, flags: DataFlags, split: str) -> Listing:
         listing = layouts.folders(
             labels=flags.labels, images=flags.images, instances=flags.instances, sources=flags.sources
         )
-    elif flags.direction == "BtoA":
-        listing = layouts.pairs(data, split, flags.direction)
     else:
         listing = layouts.find(data, split, flags.convention)
+    if flags.direction == "BtoA":
+        listing = _turned(listing)
     return replace(listing, space=resolve(flags.space)) if flags.space else listing
+
+
+def _turned(listing: Listing) -> Listing:
+    """Input and photograph exchanged."""
+    if any(sample.label for sample in listing.samples):
+        raise ConfigError(f"--direction BtoA is for pairs of pictures; {listing.root} holds label maps.")
+    samples = tuple(
+        replace(s, half="BtoA") if s.half else replace(s, source=s.image, image=s.source) for s in listing.samples
+    )
+    return replace(listing, samples=samples)
 
 
 def require_space(listing: Listing) -> None:
@@ -82,6 +92,15 @@ def require_space(listing: Listing) -> None:
         raise DataError(
             f"The label maps in {listing.root} have no label space: nothing says which class a value means. Name one with "
             "--space (a published name or a labels.json), or let gesso doctor write one with --write-labels."
+        )
+
+
+def say_components(dataset: object, console: Console) -> None:
+    """Say once that instances are derived, where samples have no instance map and the model wants one."""
+    samples = getattr(dataset, "samples", ())
+    if getattr(dataset, "instances", False) and any(s.label and not s.instance for s in samples):
+        console.print(
+            "No instance maps: connected components of the countable classes stand in for them.", soft_wrap=True
         )
 
 

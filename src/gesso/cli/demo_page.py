@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def _page(rows: Sequence[Sequence[Any]], log: list[dict[str, float]], space: Any
         f"<figure><figcaption>step {int(sheet.stem.split('-')[1])}</figcaption>{_image(Image.open(sheet))}</figure>"
         for sheet in _spread(sorted((out / "run" / "samples").glob("val-*.png")), 3)
     )
+    model, scenes = (html.escape(shlex.quote(str(out / part))) for part in ("run/model.safetensors", "scenes"))
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>gesso demo</title><style>{STYLE}</style>
 <h1>gesso demo</h1>
@@ -87,8 +89,8 @@ photographs it makes of them, and the scenes' own pictures.</p>
 <h2>Losses</h2><div class="plots">{plots}</div>
 <h2>How it learned</h2><div class="plots">{history}</div>
 <h2>Go on</h2>
-<pre>gesso generate {out}/run/model.safetensors {out}/scenes --split val --out photographs --contact-sheet
-gesso info {out}/run/model.safetensors
+<pre>gesso generate {model} {scenes} --split val --out photographs --contact-sheet
+gesso info {model}
 gesso doctor YOUR-DATA
 gesso train YOUR-DATA --out my-run</pre></html>
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as codec
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from gesso.data.layouts import Listing
 
 DEFAULT_PRESET = "pix2pixhd-small"
+HELD_OUT = "val"
 
 
 def doctor(
@@ -44,25 +46,64 @@ def doctor(
     json: bool
         Print JSON, for machines.
     """
-    from gesso.data.doctor import examine, render
+    from gesso.cli.train import resolve
+    from gesso.data.doctor import render
 
+    resolve(preset, {}, None)  # an unknown preset is said before every file is read
     console = Console(stderr=json)
     flags = flags or DataFlags()
     listing = open_listing(data, flags, split)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading every file", total=None)
-        report = examine(listing, progress=lambda done, total: bar.update(task, completed=done, total=total))
-    command = train_command(data, flags, split, preset)
-    if write_labels:
+    report = _examine(listing, console)
+    if write_labels and report.space is not None:
         report = _write_labels(report, listing, console)
-    plan = _plan(report, listing, preset) if report.ok else {}
+    held_out = _examine_held_out(data, flags, split, report, console)
+    sound = report.ok and (held_out is None or held_out.ok)
+    command = train_command(data, flags, split, preset) if sound and report.photographs else None
+    plan = _plan(report, listing, preset) if command else {}
     if json:
-        print(codec.dumps({**report.to_json(), "train_command": command, "estimate": plan}, indent=1))
+        validation = held_out.to_json() if held_out else None
+        print(
+            codec.dumps(
+                {**report.to_json(), "validation": validation, "train_command": command, "estimate": plan}, indent=1
+            )
+        )
     else:
         render(report, console)
-        _show_plan(plan, preset, command, console)
-    if not report.ok:
+        if held_out and held_out.findings:
+            console.rule(f"held-out samples: split {held_out.split}")
+            render(held_out, console)
+        if command:
+            _show_plan(plan, preset, command, console)
+    if not sound:
         sys.exit(1)
+
+
+def _examine(listing: Listing, console: Console) -> Report:
+    from gesso.data.doctor import examine
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading every file", total=None)
+        return examine(listing, progress=lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _examine_held_out(
+    data: Path | None, flags: DataFlags, split: str, report: Report, console: Console
+) -> Report | None:
+    """Training also reads the held-out samples, for its pictures of them."""
+    from dataclasses import replace
+
+    from gesso.data import layouts
+    from gesso.errors import DataError
+
+    if data is None or split != "train":
+        return None
+    try:
+        if flags.convention == "auto" and HELD_OUT not in layouts.splits(data):
+            return None
+        listing = open_listing(data, flags, HELD_OUT)
+    except DataError:
+        return None
+    return _examine(replace(listing, space=report.space) if not report.proposed else listing, console)
 
 
 def train_command(data: Path | None, flags: DataFlags, split: str, preset: str) -> str:
@@ -73,7 +114,8 @@ def train_command(data: Path | None, flags: DataFlags, split: str, preset: str) 
         words += [f"--{name}", str(value)] if value is not None else []
     words += ["--direction", flags.direction] if flags.direction != "AtoB" else []
     words += ["--split", split] if split != "train" else []
-    return " ".join([*words, "--preset", preset, "--out", "run"])
+    words += ["--convention", flags.convention] if flags.convention != "auto" else []
+    return shlex.join([*words, "--preset", preset, "--out", "run"])
 
 
 def _plan(report: Report, listing: Listing, preset: str) -> dict[str, Any]:

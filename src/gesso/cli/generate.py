@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from gesso.cli.common import Data, DataFlags, open_listing, track
+from gesso.cli.common import Data, DataFlags, open_listing, say_components, track
 from gesso.errors import ConfigError, DataError, ModelFileError
 
 if TYPE_CHECKING:
@@ -73,6 +73,10 @@ def generate(
     console = Console()
     synth = load(model, device)
     layouts = open_layouts(synth, data, flags or DataFlags(), split, limit, original_size, contact_sheet)
+    inputs = {file.resolve() for s in layouts.samples for file in (s.label, s.source, s.instance, s.image) if file}
+    if lost := [path for s in layouts.samples if (path := out / f"{s.name}.png").resolve() in inputs]:
+        raise ConfigError(f"--out {out} would overwrite {lost[0]}, which is read: give another folder.")
+    say_components(layouts, console)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[list[Any]] = []
     shown = set(np.linspace(0, len(layouts) - 1, SHEET_ROWS).round().astype(int).tolist()) if contact_sheet else set()
@@ -110,6 +114,7 @@ def open_layouts(
         raise DataError(
             f"The model takes label maps, but {listing.root} holds pictures. Give label maps with --labels."
         )
+    _refuse_other_space(synth, listing)
     try:
         saved = Preprocessing.model_validate(synth.info.preprocessing)
     except ValidationError as error:
@@ -124,6 +129,17 @@ def open_layouts(
         preprocessing,
         training=False,
         instances=synth.info.semantics.boundary,
+    )
+
+
+def _refuse_other_space(synth: Synthesizer, listing: Listing) -> None:
+    """File values mean what the model's label space says; data that say otherwise would be misread."""
+    own, theirs = synth.label_space, listing.space
+    if own is None or theirs is None or (own.classes, own.ignore) == (theirs.classes, theirs.ignore):
+        return
+    raise DataError(
+        f"The layouts in {listing.root} are in the label space {theirs.name} ({len(theirs)} classes), the model knows {own.name} "
+        f"({len(own)} classes). If their values are the model's, copy them apart from their labels.json, or name it with --space."
     )
 
 

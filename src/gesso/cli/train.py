@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 from rich.console import Console
 from rich.table import Table
 
-from gesso.cli.common import Data, DataFlags, open_listing, require_space, track
+from gesso.cli.common import Data, DataFlags, open_listing, require_space, say_components, track
 from gesso.errors import ConfigError, DataError
 from gesso.recipes import RECIPES
 
@@ -85,6 +85,7 @@ def train(
     data, flags, split = find_data(data, flags, split, document)
     console = Console(quiet=os.environ.get("RANK", "0") != "0")
     learning = open_data(recipe, resolved, data, flags, split, val_split)
+    say_components(learning.training, console)
     if dry_run:
         show_plan(recipe, resolved, learning, device, console)
         return
@@ -163,6 +164,8 @@ def resolve(preset: str, document: dict[str, Any], settings: BaseModel | None) -
         known = [p for r in RECIPES.values() for p in r.PRESETS]
         raise ConfigError(f"There is no preset {name!r}{_suggest(name, known)}. Presets: {', '.join(known)}.")
     given.pop("preset", None)
+    if (asked := document.get("recipe", recipe.NAME)) != recipe.NAME:
+        raise ConfigError(f"{origin}: recipe {asked!r} does not go with preset {name}, which is {recipe.NAME}'s.")
     flags = {k: getattr(settings, k) for k in settings.model_fields_set} if settings else {}
     known = list(recipe.Config.model_fields)
     if unknown := [str(k) for k in given if k not in known]:
@@ -262,9 +265,16 @@ def find_semantics(listing: Listing, config: TrainingConfig) -> Semantics:
 def _held_out(data: Path | None, flags: DataFlags, val_split: str, split: str) -> list[Any]:
     from gesso.data import layouts
 
-    if data is None or val_split == split or val_split not in layouts.splits(data):
+    if data is None or val_split == split:
         return []
-    return list(open_listing(data, flags, val_split).samples)
+    if flags.convention == "auto" and val_split not in layouts.splits(data):
+        return []
+    try:
+        return list(open_listing(data, flags, val_split).samples)
+    except DataError:
+        if flags.convention == "auto":
+            raise
+        return []  # the named convention has no such split
 
 
 def show_plan(recipe: Recipe, config: TrainingConfig, data: TrainingData, device: str, console: Console) -> None:

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _CITYSCAPES_NAME = re.compile(r"[a-z-]+_\d{6}_\d{6}")
+_CAMVID_NAME = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_")  # its four drives
 _COCO_NAME = re.compile(r"\d{12}")
 _USUAL_SPLITS = ("train", "val", "test")
 
@@ -203,7 +204,8 @@ def coco_stuff(root: str | Path, split: str = "train") -> Listing:
 def camvid(root: str | Path, split: str = "train") -> Listing:
     """SPLIT/labels, SPLIT/images and perhaps SPLIT/instances; without split folders the same at the root, as "train".
 
-    The toy world has this form too, with a folder of scene descriptions; its listing says "toy".
+    The toy world has this form too, with a folder of scene descriptions; its listing says "toy". Other data of this form have no
+    label space unless a labels.json lies beside them.
     """
     root = Path(root)
     _require("camvid", root, split)
@@ -215,7 +217,8 @@ def camvid(root: str | Path, split: str = "train") -> Listing:
         "instance": base / "instances",
     }
     samples, orphans = pair(folders, _needed(split, "label"))
-    return Listing(convention, root, split, tuple(samples), tuple(orphans), _space(root, convention))
+    known = convention if convention == "toy" or any(_CAMVID_NAME.match(sample.name) for sample in samples) else None
+    return Listing(convention, root, split, tuple(samples), tuple(orphans), _space(root, known))
 
 
 def pairs(root: str | Path, split: str = "train", direction: Literal["AtoB", "BtoA"] = "AtoB") -> Listing:

@@ -47,7 +47,7 @@ class TrainingConfig(BaseModel):
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay per step of averaged generator weights for the model file; 0 is off"
     )
-    precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="number format of the arithmetic")
+    precision: Literal["32", "32-true", "bf16-mixed"] = Field("32-true", description="number format of the arithmetic")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of initial weights, data order, augmentation and noise")
 
     workers: int = Field(1, ge=0, description="processes that load data")
