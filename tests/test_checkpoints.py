@@ -138,7 +138,10 @@ def network(**changes: Any) -> Callable[[Tensors, Metadata], None]:
     ("change", "message"),
     [
         (rename, r"missing: generator\.head\.1\.weight; left over: generator\.head\.9\.weight.*another copy"),
-        (reshape, r"generator\.head\.1\.bias has shape \(4,\), its network needs \(3,\)"),
+        (
+            reshape,
+            r"generator\.head\.1\.bias has shape \(4,\) of torch.float32, its network needs \(3,\) of torch.float32",
+        ),
         (field("step", '"many"'), "field step of the model file: Input should be a valid integer"),
         (field("step", "7 or so"), "field step of the model file is not JSON: '7 or so'"),
         (field("licence", '"mine"'), "field licence of the model file: Extra inputs are not permitted"),

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from gesso.checkpoints import load_model, read_info, states
+from gesso.checkpoints import load_model, read_info, save_model, states
 from gesso.cli import COMMANDS, main
 from gesso.data.spaces import published
 from gesso.errors import DataError
@@ -544,3 +544,74 @@ def test_nobody_reads_on(tiny_model: Path) -> None:
         )
     assert ended.returncode == 1
     assert ended.stderr == ""
+
+
+# ------------------------------------------------------------------------------------------------ nothing is misread
+
+
+def test_generating_never_overwrites_its_input(
+    gesso: Any, tiny_model: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    layouts = tmp_path / "layouts"
+    shutil.copytree(tiny_dataset / "val" / "labels", layouts)
+    before = {file.name: file.read_bytes() for file in layouts.iterdir()}
+    refused(gesso("generate", tiny_model, layouts, "--out", layouts), "would overwrite", layouts)
+    assert {file.name: file.read_bytes() for file in layouts.iterdir()} == before
+
+
+def test_layouts_of_another_space_are_not_misread(
+    gesso: Any, trained: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_dataset, data)
+    published("facades").save(data / "labels.json")
+    ended = gesso("generate", trained / "model.safetensors", data, "--out", tmp_path / "out")
+    refused(ended, "label space facades", data)
+
+
+def test_the_direction_is_for_pairs_of_pictures(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
+    refused(gesso(*begin(tmp_path / "run", tiny_dataset, "--direction", "BtoA")), "--direction BtoA", tiny_dataset)
+
+
+def test_the_doctor_also_sees_held_out_samples(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
+    data = tmp_path / "my data"
+    shutil.copytree(tiny_dataset, data)
+    ended = gesso("doctor", data)
+    assert ended.code == 0
+    assert f"gesso train '{data}'" in ended.out, "a path with a space is quoted"
+    broken = sorted((data / "val" / "labels").iterdir())[0]
+    values = np.asarray(Image.open(broken)).copy()
+    values[3, 4] = 200
+    Image.fromarray(values).save(broken)
+    ended = gesso("doctor", data)
+    assert ended.code == 1
+    assert broken.name in ended.out
+    assert "gesso train" not in ended.out
+    report = json.loads(gesso("doctor", data, "--json").out)
+    assert report["train_command"] is None
+    assert report["validation"]["findings"]
+
+
+def test_an_unknown_preset_is_said_first(gesso: Any, tiny_dataset: Path) -> None:
+    refused(gesso("doctor", tiny_dataset, "--preset", "nonsense"), "no preset 'nonsense'")
+
+
+def test_running_out_of_memory_is_no_traceback(
+    gesso: Any, tiny_dataset: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+
+    monkeypatch.setattr("gesso.train.fit", fail)
+    refused(gesso(*begin(tmp_path / "run", tiny_dataset)), "out of memory", "--accumulate")
+
+
+def test_a_model_file_that_contradicts_itself_is_refused(gesso: Any, tiny_model: Path, tmp_path: Path) -> None:
+    info = read_info(tiny_model)
+    fewer = info.model_copy(update={"semantics": info.semantics.model_copy(update={"classes": 3})})
+    model = load_model(tiny_model)
+    save_model(tmp_path / "odd.safetensors", model.networks, fewer)
+    refused(gesso("info", tmp_path / "odd.safetensors"), "contradicts itself", "odd.safetensors")
+    halves = {name: network.half() for name, network in model.networks.items()}
+    save_model(tmp_path / "half.safetensors", halves, info)
+    refused(gesso("info", tmp_path / "half.safetensors"), "float16", "half.safetensors")

@@ -99,7 +99,7 @@ SPACES = {
     flat_coco: "coco-stuff",
     ade20k: "ade20k",
     official_coco: "coco-stuff",
-    camvid: "camvid",
+    camvid: None,  # of any drive but CamVid's: nothing says what the values mean
     toy: "toy",
     side_by_side: None,
 }
@@ -309,6 +309,13 @@ def test_a_missing_split_lists_those_present(tmp_path: Path, form) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------- shared data
+
+
+def test_data_shaped_like_camvid_are_not_taken_for_it(tmp_path: Path) -> None:
+    camvid(tmp_path)
+    assert layouts.find(tmp_path).space is None
+    published("facades").save(tmp_path / "labels.json")
+    assert layouts.find(tmp_path).space == published("facades")
 
 
 def test_camvid(camvid: Path) -> None:

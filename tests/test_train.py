@@ -22,6 +22,7 @@ from torch import Tensor
 
 from gesso.batches import StepSampler
 from gesso.checkpoints import load_model, states
+from gesso.data.dataset import SemanticDataset
 from gesso.devices import choose_device
 from gesso.errors import ConfigError, DataError, LabelError, ModelFileError, TrainingError
 from gesso.pictures import sheet, to_uint8
@@ -245,20 +246,41 @@ def test_bfloat16(tiny_dataset: Path, tmp_path: Path) -> None:
 
 
 def test_other_settings_are_refused(run: Path, tiny_dataset: Path) -> None:
-    with pytest.raises(ConfigError, match=r"other settings: batch \(2 there, 3 now\), lr \(0.0002 there, 0.001 now\)"):
-        fit_tiny(tiny_dataset, run, ema=0.9, sample_every=20, batch=3, lr=0.001)
+    with pytest.raises(ConfigError, match=r"other settings: batch \(2 there, 3 now\), beta1 \(0.5 there, 0.6 now\)"):
+        fit_tiny(tiny_dataset, run, ema=0.9, sample_every=20, batch=3, beta1=0.6)
 
 
 def test_other_data_are_refused(run: Path, tiny_dataset: Path) -> None:
     config = tiny_config(ema=0.9, sample_every=20)
     data = tiny_data(tiny_dataset, config)
     assert data.validation is not None
-    with pytest.raises(ConfigError, match="begun with 7 samples, the data now has 2"):
+    with pytest.raises(ConfigError, match="begun on other data: samples 7 there, 2 now"):
         fit(pix2pixhd, config, replace(data, training=data.validation), run)
+    assert data.space is not None
+    turned = data.space.model_copy(update={"classes": data.space.classes[::-1]})
+    with pytest.raises(ConfigError, match="begun on other data: label_space"):
+        fit(pix2pixhd, config, replace(data, space=turned), run)
+    assert isinstance(data.training, SemanticDataset)
+    renamed = SemanticDataset(
+        [replace(s, name=f"other-{s.name}") for s in data.training.samples],
+        data.space,
+        data.training.preprocessing,
+        training=True,
+    )
+    with pytest.raises(ConfigError, match="begun on other data: names"):
+        fit(pix2pixhd, config, replace(data, training=renamed), run)
 
 
 def test_settings_that_may_change(copy: Path, tiny_dataset: Path) -> None:
-    others = {"workers": 1, "log_every": 5, "sample_every": 7, "save_every": 9, "keep": 1}
+    others = {
+        "workers": 1,
+        "log_every": 5,
+        "sample_every": 7,
+        "save_every": 9,
+        "keep": 1,
+        "lr": 1e-4,
+        "precision": "32",
+    }
     assert others.keys() == FREE_TO_CHANGE
     assert fit_tiny(tiny_dataset, copy, ema=0.9, **others).finished
     assert json.loads((copy / "config.json").read_text())["keep"] == 1
@@ -324,8 +346,8 @@ def spoil_weight(step: int, losses: dict[str, Tensor], players: Any) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (spoil_loss, r"loss G_features became infinite or not a number between steps 4 and 5.*same command again"),
-        (spoil_weight, r"Weights of the discriminator became infinite or not a number by step 6.*same command again"),
+        (spoil_loss, r"loss G_features became infinite or not a number between steps 4 and 5.*the command again"),
+        (spoil_weight, r"Weights of the discriminator became infinite or not a number by step 6.*the command again"),
     ],
 )
 def test_what_is_not_finite_stops_the_training(tiny_dataset: Path, tmp_path: Path, spoil: Any, message: str) -> None:

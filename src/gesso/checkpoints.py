@@ -155,8 +155,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
     info = read_info(path)
     with _opened(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    _refuse_contradictions(path, info)
     networks = {name: _build(path, description) for name, description in info.networks.items()}
+    _refuse_contradictions(path, info)
     wanted = {f"{name}.{key}": t for name, network in networks.items() for key, t in network.state_dict().items()}
     _refuse_differences(path, wanted, tensors)
     for name, network in networks.items():
