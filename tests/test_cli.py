@@ -615,3 +615,11 @@ def test_a_model_file_that_contradicts_itself_is_refused(gesso: Any, tiny_model:
     halves = {name: network.half() for name, network in model.networks.items()}
     save_model(tmp_path / "half.safetensors", halves, info)
     refused(gesso("info", tmp_path / "half.safetensors"), "float16", "half.safetensors")
+
+
+def test_plain_folders_may_have_held_out_samples(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
+    train, val = tiny_dataset / "train", tiny_dataset / "val"
+    words = ["--labels", train / "labels", "--images", train / "images", "--space", tiny_dataset / "labels.json"]
+    words += ["--val-labels", val / "labels", "--val-images", val / "images"]
+    assert gesso(*begin(tmp_path / "run", *words, "--stop-at", 1)).code == 0
+    assert (tmp_path / "run" / "samples" / "val-00000000.png").exists()

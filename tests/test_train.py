@@ -481,3 +481,12 @@ def test_sheet() -> None:
     titled = np.asarray(sheet([[red, blue]], ["left", "right"], ["first"]))
     assert titled.shape[0] > 8 + 2 * 4 + 20
     assert (titled[-5, 4] == [255, 0, 0]).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device on this machine")
+def test_a_run_goes_on_on_a_gpu(tiny_dataset: Path, tmp_path: Path) -> None:
+    config = tiny_config()
+    data = tiny_data(tiny_dataset, config)
+    assert fit(pix2pixhd, config, data, tmp_path / "run", device="cuda", stop_at=3).step == 3
+    assert fit(pix2pixhd, config, data, tmp_path / "run", device="cuda").finished

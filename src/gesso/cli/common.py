@@ -16,6 +16,7 @@ from gesso.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from gesso.data.layouts import Listing
 
+DEFAULT_PRESET = "pix2pixhd-small"
 Thing = TypeVar("Thing")
 
 

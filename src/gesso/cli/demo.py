@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from gesso.cli.common import DataFlags, parse_size
+from gesso.cli.common import DEFAULT_PRESET, DataFlags, parse_size
 from gesso.errors import ConfigError
 
 if TYPE_CHECKING:
     from gesso.recipes.protocol import Recipe, TrainingConfig
     from gesso.train import TrainingData
 
-PRESET = "pix2pixhd-small"
 TRIAL_STEPS = 12
 SHOWN = 8
 
@@ -75,7 +74,7 @@ def _settings(out: Path, changes: dict[str, int]) -> tuple[Recipe, TrainingConfi
     from gesso.cli.train import read_config, resolve
 
     begun = out / "run" / "config.json"
-    return resolve("", read_config(begun), None) if begun.exists() else resolve(PRESET, dict(changes), None)
+    return resolve("", read_config(begun), None) if begun.exists() else resolve(DEFAULT_PRESET, dict(changes), None)
 
 
 def _fit_into(

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import Progress
 
-from gesso.cli.common import Data, DataFlags, open_listing
+from gesso.cli.common import DEFAULT_PRESET, Data, DataFlags, open_listing
 from gesso.errors import GessoError
 
 if TYPE_CHECKING:
     from gesso.data.doctor import Report
     from gesso.data.layouts import Listing
 
-DEFAULT_PRESET = "pix2pixhd-small"
 HELD_OUT = "val"
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 from rich.console import Console
 from rich.table import Table
 
-from gesso.cli.common import Data, DataFlags, open_listing, require_space, say_components, track
+from gesso.cli.common import DEFAULT_PRESET, Data, DataFlags, open_listing, require_space, say_components, track
 from gesso.errors import ConfigError, DataError
 from gesso.recipes import RECIPES
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from gesso.recipes.protocol import Recipe, TrainingConfig
     from gesso.train import TrainingData
 
-DEFAULT_PRESET = "pix2pixhd-small"
 FOLDERS = ("labels", "images", "instances", "sources")  # of DataFlags
 
 
@@ -51,6 +50,9 @@ def train(
     config: Path | None = None,
     split: str = "",
     val_split: str = "val",
+    val_labels: Path | None = None,
+    val_images: Path | None = None,
+    val_sources: Path | None = None,
     device: str = "auto",
     stop_at: int | None = None,
     dry_run: bool = False,
@@ -73,6 +75,12 @@ def train(
         Part of DATA to learn from; train if nothing else is said.
     val_split: str
         Part of DATA for held-out samples; skipped if it is not there.
+    val_labels: Path
+        Folder of label maps of held-out samples, where --labels names those to learn from.
+    val_images: Path
+        Folder of their photographs.
+    val_sources: Path
+        Folder of held-out input pictures, where --sources names those to learn from.
     device: str
         auto, cpu, cuda, cuda:N or mps.
     stop_at: int
@@ -84,7 +92,8 @@ def train(
     recipe, resolved = resolve(preset, document, settings)
     data, flags, split = find_data(data, flags, split, document)
     console = Console(quiet=os.environ.get("RANK", "0") != "0")
-    learning = open_data(recipe, resolved, data, flags, split, val_split)
+    apart = DataFlags(labels=val_labels, images=val_images, sources=val_sources) if val_labels or val_sources else None
+    learning = open_data(recipe, resolved, data, flags, split, val_split, apart)
     say_components(learning.training, console)
     if dry_run:
         show_plan(recipe, resolved, learning, device, console)
@@ -194,9 +203,15 @@ def _suggest(word: str, known: list[str]) -> str:
 
 
 def open_data(
-    recipe: Recipe, config: TrainingConfig, data: Path | None, flags: DataFlags, split: str, val_split: str
+    recipe: Recipe,
+    config: TrainingConfig,
+    data: Path | None,
+    flags: DataFlags,
+    split: str,
+    val_split: str,
+    apart: DataFlags | None = None,
 ) -> TrainingData:
-    """Datasets for training and validation.
+    """Datasets for training and validation; held-out samples come from `val_split` of the data, or from folders `apart`.
 
     Raises:
         DataError: There is nothing to learn from.
@@ -228,7 +243,7 @@ def open_data(
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(e, {}, {}, "") for e in error.errors())) from None
     semantics = find_semantics(listing, config)
-    held_out = _held_out(data, flags, val_split, split)
+    held_out = list(open_listing(None, apart, "").samples) if apart else _held_out(data, flags, val_split, split)
 
     def dataset(samples: Any, training: bool) -> SemanticDataset:
         return SemanticDataset(
