@@ -40,14 +40,15 @@ def test_generator(golden: Golden, name: str) -> None:
     layout = semantics(meta["config"], tensors)
     with torch.inference_mode():
         for mode in (True, False):
-            golden.agree(meta, "out.y", network.train(mode)(layout, style), tensors["out.y"])
-    if (key := "out.input_downsampled_last") in tensors:
-        golden.agree(meta, key, shrink(layout)[:, -1:], tensors[key])
+            golden.agree(meta, "out.y", network.train(mode)(layout, style), tensors)
+    golden.agree(meta, "out.input_downsampled_last", shrink(layout)[:, -1:], tensors)
 
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_one_perturbed_weight_is_noticed(golden: Golden, name: str) -> None:
     meta, tensors = golden(name)
+    if "out.y" not in tensors:
+        pytest.skip(f"{name} holds no output")
     official = weights(tensors, "net.")
     first = next(n for n, t in official.items() if t.dim() == 4)
     official[first] = official[first].clone()
@@ -55,7 +56,7 @@ def test_one_perturbed_weight_is_noticed(golden: Golden, name: str) -> None:
     style = tensors["in.feat"].float() if "in.feat" in tensors else None
     network = load_official(official, GENERATORS[name])
     with torch.inference_mode(), pytest.raises(AssertionError, match="differs by"):
-        golden.agree(meta, "out.y", network(semantics(meta["config"], tensors), style), tensors["out.y"])
+        golden.agree(meta, "out.y", network(semantics(meta["config"], tensors), style), tensors)
 
 
 class Players:
@@ -86,13 +87,11 @@ def test_discriminator_features(golden: Golden, name: str) -> None:
         fake = players.fake()
         outputs = players.judge(players.image)
     assert len(outputs) == meta["config"]["num_D"]
-    golden.agree(meta, "out.fake", fake[: len(tensors["out.fake"])], tensors["out.fake"])
+    golden.agree(meta, "out.fake", fake, tensors)
     for scale, layers in enumerate(outputs):
         for layer, values in enumerate(layers):
-            key = f"out.D_real.{scale}.{layer}"
-            if key in tensors:
-                golden.agree(meta, key, values[: len(tensors[key])], tensors[key])
-    for entry in meta["D_real_features"]:
+            golden.agree(meta, f"out.D_real.{scale}.{layer}", values, tensors)
+    for entry in meta.get("D_real_features", []):
         scale, layer = map(int, entry["key"].split(".")[-2:])
         assert list(outputs[scale][layer].shape) == entry["full_shape"]
         close(outputs[scale][layer].double().norm().item(), entry["l2"], 1e-4)
@@ -153,8 +152,8 @@ def test_encoder(golden: Golden) -> None:
     assert sum(p.numel() for p in network.parameters()) == meta["param_count"]["netE"]
     image, instance = tensors["in.image"].float(), tensors["in.inst"][:, 0].long()
     with torch.inference_mode():
-        golden.agree(meta, "out.encoder_dense", network.head(network.trunk(image)), tensors["out.encoder_dense"])
-        golden.agree(meta, "out.encoder_pooled", network(image, instance), tensors["out.encoder_pooled"])
+        golden.agree(meta, "out.encoder_dense", network.head(network.trunk(image)), tensors)
+        golden.agree(meta, "out.encoder_pooled", network(image, instance), tensors)
 
 
 def test_encoder_gradients(golden: Golden) -> None:
@@ -244,7 +243,7 @@ def test_training_step_in_float64(golden: Golden, name: str) -> None:
                     _same_update(golden, meta, short, networks[network], before[network], tensors)
             with torch.no_grad():
                 fake = pix2pixhd.synthesise(networks, batch).float()
-            golden.agree(meta, "out.fake_after", fake[: len(outputs["out.fake_after"])], outputs["out.fake_after"])
+            golden.agree(meta, "out.fake_after", fake, outputs)
 
 
 def _same_update(
