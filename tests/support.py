@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 SHARED = Path(os.environ.get("GESSO_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -83,3 +84,16 @@ def weights(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         for k, v in tensors.items()
         if k.startswith(prefix)
     }
+
+
+class PlainEngine:
+    """What a training step needs of Fabric, without Fabric."""
+
+    def backward(self, tensor: Tensor) -> None:
+        tensor.backward()
+
+    def no_backward_sync(self, module: nn.Module, enabled: bool = True) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def autocast(self) -> AbstractContextManager[None]:
+        return nullcontext()

@@ -18,23 +18,11 @@ from gesso.networks.pix2pixhd import GlobalGenerator, InstanceEncoder, Multiscal
 from gesso.networks.vgg import TAPS, VGG19
 from gesso.recipes import RECIPES, pix2pixhd
 from gesso.recipes.protocol import Players
+from support import PlainEngine
 
 CLASSES, HEIGHT, WIDTH = 4, 32, 32
 ALL_PRESETS = [(name, preset) for name, recipe in RECIPES.items() for preset in recipe.PRESETS]
 Losses = dict[str, Tensor]
-
-
-class PlainEngine:
-    """What a training step needs of Fabric, without Fabric."""
-
-    def backward(self, tensor: Tensor) -> None:
-        tensor.backward()
-
-    def no_backward_sync(self, module: nn.Module, enabled: bool = True) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def autocast(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
 
 # --- settings ---

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
+
+from gesso.labels import LabelSpace, colourise
 
 Picture = npt.NDArray[np.uint8]
 GAP = 4
@@ -19,6 +22,14 @@ def to_uint8(image: Tensor) -> Picture:
     """(..., 3, H, W) in [-1, 1] -> (..., H, W, 3) uint8 by clipping and rounding."""
     scaled = (image.detach().float() + 1.0) * 127.5
     return scaled.clamp(0, 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+
+
+def layout_picture(item: Mapping[str, Any], space: LabelSpace | None) -> Picture:
+    """The input of one sample (`label` (H, W) or `source` (N, H, W) in [-1, 1]) as a picture (H, W, 3) uint8."""
+    if space is not None and "label" in item:
+        return colourise(item["label"].numpy(), space)
+    source: Tensor = item["source"]
+    return to_uint8(source[:3] if source.shape[0] >= 3 else source[:1].expand(3, -1, -1))
 
 
 def sheet(

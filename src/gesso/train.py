@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from gesso import checkpoints, labels
+from gesso import checkpoints
 from gesso.batches import parts_of_steps, with_semantics
 from gesso.checkpoints import ModelInfo, NetworkDescription
 from gesso.devices import choose_device
 from gesso.errors import ConfigError, TrainingError
 from gesso.labels import LabelSpace, Semantics
-from gesso.pictures import Picture, to_uint8
+from gesso.pictures import Picture, layout_picture, to_uint8
 from gesso.recipes.protocol import Players, Recipe, TrainingConfig
 from gesso.train_log import RETRY, RunLog
 
@@ -283,18 +283,11 @@ def _show_one(
     batch = with_semantics(session.fabric.to_device({**tensors, "name": [item["name"]]}), session.data.semantics)
     with torch.no_grad():
         fake = session.recipe.synthesise(networks, batch)[0]
-    row = [_layout_picture(item, session.data.space), to_uint8(fake)]
+    row = [layout_picture(item, session.data.space), to_uint8(fake)]
     if "image" not in item:
         return row, None
     gap = (fake.cpu().float() - item["image"]).abs().mean().item() / 2
     return [*row, to_uint8(item["image"])], gap
-
-
-def _layout_picture(item: Mapping[str, Any], space: LabelSpace | None) -> Picture:
-    if space is not None and "label" in item:
-        return labels.colourise(item["label"].numpy(), space)
-    source: Tensor = item["source"]
-    return to_uint8(source[:3] if source.shape[0] >= 3 else source[:1].expand(3, -1, -1))
 
 
 # -------------------------------------------------------------------------------------------------------------- state

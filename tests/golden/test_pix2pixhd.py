@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from gesso import labels, losses
 from gesso.importers import load_official
 from gesso.networks.pix2pixhd import shrink
 from gesso.recipes import pix2pixhd, protocol
-from support import Golden, weights
+from support import Golden, PlainEngine, weights
 
 GENERATORS = {"A2_hd_global": "pix2pixhd.global", "A3_hd_local1": "pix2pixhd.local", "A4_hd_local2": "pix2pixhd.local"}
 
@@ -182,19 +181,6 @@ def test_boundaries_and_one_hot(golden: Golden) -> None:
         made = labels.one_hot(tensors["in.onehot_label"][:, 0].long(), tensors["out.onehot"].shape[1])
         assert torch.equal(made, tensors["out.onehot"].float())
         golden.count(meta["item"])
-
-
-class PlainEngine:
-    """What a training step needs of Fabric, without Fabric."""
-
-    def backward(self, tensor: Tensor) -> None:
-        tensor.backward()
-
-    def no_backward_sync(self, module: nn.Module, enabled: bool = True) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def autocast(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
 
 def step_config(config: dict[str, Any]) -> pix2pixhd.Config:

@@ -48,7 +48,8 @@ def write_page(out: Path, count: int, console: Console) -> Path:
         count: How many layouts are shown.
         console: Where progress is shown.
     """
-    from gesso.cli.generate import open_layouts, picture_of, real_of, synthesise
+    from gesso.cli.generate import open_layouts, real_of, synthesise
+    from gesso.pictures import layout_picture
     from gesso.synthesis.synthesizer import load, save_png
 
     model = out / "run" / "model.safetensors"
@@ -59,7 +60,7 @@ def write_page(out: Path, count: int, console: Console) -> Path:
     rows = []
     for item, image in track(synthesise(synth, layouts, 0, 1), "generating", len(layouts), console):
         save_png(folder / f"{item['name']}.png", image, synth.record(0))
-        rows.append([picture_of(item, synth), image, *real_of(item)])
+        rows.append([layout_picture(item, synth.label_space), image, *real_of(item)])
     log = [json.loads(line) for line in (out / "run" / "log.jsonl").read_text().splitlines()]
     path = out / "index.html"
     path.write_text(_page(rows, log, synth.label_space, synth.info.step, out), encoding="utf-8")

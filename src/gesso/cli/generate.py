@@ -65,7 +65,7 @@ def generate(
     """
     import numpy as np
 
-    from gesso.pictures import sheet
+    from gesso.pictures import layout_picture, sheet
     from gesso.synthesis.synthesizer import load, save_png
 
     if batch < 1 or (limit is not None and limit < 1):
@@ -85,9 +85,9 @@ def generate(
         path = out / f"{item['name']}.png"
         save_png(path, image, synth.record(seed))
         if colour:
-            save_png(path.with_name(f"{path.stem}-layout.png"), picture_of(item, synth), {})
+            save_png(path.with_name(f"{path.stem}-layout.png"), layout_picture(item, synth.label_space), {})
         if index in shown:
-            rows.append([picture_of(item, synth), image, *real_of(item)])
+            rows.append([layout_picture(item, synth.label_space), image, *real_of(item)])
     if contact_sheet:
         page = np.asarray(sheet(rows, ["layout", "generated", "real"][: len(rows[0])]))
         save_png(out / "contact-sheet.png", page, {})
@@ -181,17 +181,6 @@ def synthesise(
             instances = stack["instance"].numpy() if "instance" in stack else None
             images = synth(stack["label"].to(torch.int64).numpy(), instances, seed=seed)
         yield from zip(items, images, strict=True)
-
-
-def picture_of(item: dict[str, Any], synth: Synthesizer) -> Any:
-    """The layout as a picture."""
-    from gesso.labels import colourise
-    from gesso.pictures import to_uint8
-
-    if "label" in item and synth.label_space is not None:
-        return colourise(item["label"].numpy(), synth.label_space)
-    source = item["source"]
-    return to_uint8(source[:3] if source.shape[0] >= 3 else source[:1].expand(3, -1, -1))
 
 
 def real_of(item: dict[str, Any]) -> list[Any]:
