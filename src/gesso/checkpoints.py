@@ -13,11 +13,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -32,6 +32,7 @@ from gesso.networks import pix2pixhd
 FORMAT_VERSION = 1
 EDITED = "The file is damaged or was edited: use another copy."
 STATE_PREFIX = "step-"
+STYLE_TENSORS = {"centres": (torch.float32, 2), "sizes": (torch.int64, 1), "thumbnails": (torch.uint8, 4)}
 NETWORKS: dict[str, type[nn.Module]] = {
     "pix2pixhd.GlobalGenerator": pix2pixhd.GlobalGenerator,
     "pix2pixhd.CoarseToFineGenerator": pix2pixhd.CoarseToFineGenerator,
@@ -48,6 +49,42 @@ class NetworkDescription(BaseModel):
     arguments: dict[str, Any]
 
 
+class StyleDescription(BaseModel):
+    """What a model's style is made of.
+
+    Attributes:
+        kind: "features": a vector per object, from an encoder (pix2pixHD, section 3.4).
+        channels: Numbers in the vector.
+        regions: What shares one vector: an "instance", or everything of a "label".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["features"] = "features"
+    channels: int = Field(ge=1)
+    regions: Literal["instance", "label"] = "instance"
+
+
+class StyleTable(BaseModel):
+    """How the clusters in a model file were found; their tensors are `Model.styles`.
+
+    Attributes:
+        origin: The folder and split whose photographs were encoded.
+        modes: Clusters per class that were asked for.
+        minimum_area: Pixels that an object had to have; None for the published rule, more than 1/64 of the picture.
+        seed: Of K-means.
+        objects: Objects that were large enough, by class name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    origin: str = ""
+    modes: int = Field(ge=1)
+    minimum_area: int | None = None
+    seed: int = 0
+    objects: dict[str, int] = Field(default_factory=dict)
+
+
 class ModelInfo(BaseModel):
     """What a model file says of itself.
 
@@ -58,6 +95,8 @@ class ModelInfo(BaseModel):
         label_space: The classes; None for photo-to-photo models.
         semantics: What the generator's input is made of.
         preprocessing: How training resized and cropped, as `gesso.data.preprocessing.Preprocessing` keeps it.
+        style: What the style is made of; None for models without one.
+        styles: How the clusters were found; None where there are none.
         step: Training steps behind the weights.
         created: When the file was written, ISO 8601 in UTC.
     """
@@ -72,37 +111,55 @@ class ModelInfo(BaseModel):
     label_space: LabelSpace | None
     semantics: Semantics
     preprocessing: dict[str, Any]
+    style: StyleDescription | None = None
+    styles: StyleTable | None = None
     step: int = 0
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model file: its networks in evaluation mode, and what it says of itself."""
+    """A loaded model file: its networks in evaluation mode, what it says of itself, and the clusters of its styles.
+
+    Attributes:
+        networks: "generator" and, if there is one, "encoder".
+        info: What the file says of itself.
+        hash: SHA-256 over tensors and network arguments.
+        styles: Per class with clusters, under `CLASS.centres` (K, F) float32, `CLASS.sizes` (K,) int64 and
+            `CLASS.thumbnails` (K, T, T, 3) uint8, where CLASS is the index of the class; empty without clusters.
+    """
 
     networks: dict[str, nn.Module]
     info: ModelInfo
     hash: str
+    styles: dict[str, Tensor] = field(default_factory=dict)
 
 
 # ------------------------------------------------------------------------------------------------------- model files
 
 
-def save_model(path: str | Path, networks: Mapping[str, nn.Module | Mapping[str, Tensor]], info: ModelInfo) -> None:
+def save_model(
+    path: str | Path,
+    networks: Mapping[str, nn.Module | Mapping[str, Tensor]],
+    info: ModelInfo,
+    styles: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write a model file.
 
     Args:
         path: Where to; an existing file is replaced only when the new one is complete.
         networks: Networks, or their state dicts, by the names that `info.networks` describes.
         info: What the file says of itself.
+        styles: Clusters, as `Model.styles` holds them.
 
     Raises:
         TrainingError: The disk is full or refuses; nothing is changed then.
     """
+    parts = {n: m.state_dict() if isinstance(m, nn.Module) else m for n, m in networks.items()}
     tensors = {
         f"{name}.{key}": tensor.detach().to("cpu").contiguous()
-        for name, network in networks.items()
-        for key, tensor in (network.state_dict() if isinstance(network, nn.Module) else network).items()
+        for name, part in {**parts, "styles": styles or {}}.items()
+        for key, tensor in part.items()
     }
     metadata = {key: json.dumps(value) for key, value in info.model_dump(mode="json", by_alias=True).items()}
     write_safely(Path(path), lambda temporary: save_file(tensors, temporary, metadata=metadata))
@@ -158,12 +215,14 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
     networks = {name: _build(path, description) for name, description in info.networks.items()}
     _refuse_contradictions(path, info)
     wanted = {f"{name}.{key}": t for name, network in networks.items() for key, t in network.state_dict().items()}
-    _refuse_differences(path, wanted, tensors)
+    styles = {key.removeprefix("styles."): t for key, t in tensors.items() if key.startswith("styles.")}
+    _refuse_differences(path, wanted, {key: t for key, t in tensors.items() if not key.startswith("styles.")})
+    _refuse_wrong_styles(path, info, styles)
     for name, network in networks.items():
         own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
         network.load_state_dict(own, strict=True, assign=True)
         network.eval().requires_grad_(False).to(device)
-    return Model(networks, info, _hash(tensors, info))
+    return Model(networks, info, _hash(tensors, info), styles)
 
 
 def _build(path: Path, description: NetworkDescription) -> nn.Module:
@@ -207,6 +266,22 @@ def _refuse_differences(path: Path, wanted: Mapping[str, Tensor], found: Mapping
                 f"{tuple(tensor.shape)} of {tensor.dtype}. "
                 f"{EDITED}"
             )
+
+
+def _refuse_wrong_styles(path: Path, info: ModelInfo, styles: Mapping[str, Tensor]) -> None:
+    """Every class with clusters has centres, sizes and thumbnails that fit each other and the model."""
+    wrong: str | None = "clusters, but no style" if styles and not info.style else None
+    for key, value in styles.items():
+        index, _, what = key.partition(".")
+        centres = styles.get(f"{index}.centres")
+        if centres is None or not index.isdigit() or int(index) >= info.semantics.classes:
+            wrong = f"tensor styles.{key}, which belongs to no class"
+        elif what not in STYLE_TENSORS or (value.dtype, value.dim()) != STYLE_TENSORS[what]:
+            wrong = f"tensor styles.{key} of shape {tuple(value.shape)} and {value.dtype}"
+        elif len(value) != len(centres) or (info.style and centres.shape[1] != info.style.channels):
+            wrong = f"tensor styles.{key} of shape {tuple(value.shape)}, whose centres are {tuple(centres.shape)}"
+    if wrong:
+        raise ModelFileError(f"{path} holds {wrong}. {EDITED}")
 
 
 def _hash(tensors: Mapping[str, Tensor], info: ModelInfo) -> str:

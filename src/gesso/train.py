@@ -27,7 +27,7 @@ from torch.utils.data import Dataset
 
 from gesso import checkpoints
 from gesso.batches import parts_of_steps, with_semantics
-from gesso.checkpoints import ModelInfo, NetworkDescription
+from gesso.checkpoints import ModelInfo, NetworkDescription, StyleDescription
 from gesso.devices import choose_device
 from gesso.errors import ConfigError, TrainingError
 from gesso.labels import LabelSpace, Semantics
@@ -282,7 +282,7 @@ def _show_one(
     tensors = {k: v.unsqueeze(0) for k, v in item.items() if isinstance(v, Tensor)}
     batch = with_semantics(session.fabric.to_device({**tensors, "name": [item["name"]]}), session.data.semantics)
     with torch.no_grad():
-        fake = session.recipe.synthesise(networks, batch)[0]
+        fake = session.recipe.synthesise(session.config, networks, batch)[0]
     row = [layout_picture(item, session.data.space), to_uint8(fake)]
     if "image" not in item:
         return row, None
@@ -314,6 +314,7 @@ def save(session: Session, step: int) -> None:
         label_space=data.space,
         semantics=data.semantics,
         preprocessing=dict(data.preprocessing),
+        style=StyleDescription.model_validate(players.style) if players.style else None,
         step=step,
     )
     checkpoints.save_model(session.run / "model.safetensors", {n: m.state_dict() for n, m in networks.items()}, info)

@@ -228,7 +228,7 @@ def test_training_step_in_float64(golden: Golden, name: str) -> None:
                 if short in meta:
                     _same_update(golden, meta, short, networks[network], before[network], tensors)
             with torch.no_grad():
-                fake = pix2pixhd.synthesise(networks, batch).float()
+                fake = pix2pixhd.synthesise(pix2pixhd.Config(), networks, batch).float()
             golden.agree(meta, "out.fake_after", fake, outputs)
 
 

@@ -243,11 +243,12 @@ def open_data(
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(e, {}, {}, "") for e in error.errors())) from None
     semantics = find_semantics(listing, config)
+    instances = semantics.boundary or recipe.needs_instances(config)
     held_out = list(open_listing(None, apart, "").samples) if apart else _held_out(data, flags, val_split, split)
 
     def dataset(samples: Any, training: bool) -> SemanticDataset:
         return SemanticDataset(
-            samples, listing.space, preprocessing, training=training, seed=config.seed, instances=semantics.boundary
+            samples, listing.space, preprocessing, training=training, seed=config.seed, instances=instances
         )
 
     return TrainingData(

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -35,6 +35,13 @@ class Config(TrainingConfig):
     discriminator_width: int = Field(64, ge=1, description="channels of each discriminator's first layer")
     discriminator_layers: int = Field(3, ge=1, description="layers of stride 2 in each discriminator")
     discriminator_scales: int = Field(2, ge=1, description="discriminators over the image pyramid")
+    instance_features: bool = Field(
+        False, description="train an encoder of each object's style together with the generator"
+    )
+    label_features: bool = Field(False, description="train an encoder of each class's style instead of each object's")
+    feature_channels: int = Field(3, ge=1, description="numbers that describe the style of an object")
+    encoder_width: int = Field(16, ge=1, description="channels of the encoder at full size")
+    encoder_downs: int = Field(4, ge=1, description="times the encoder halves the size")
     norm: Literal["instance", "batch"] = Field("instance", description="normalisation of all networks")
     gan: Literal["lsgan", "vanilla"] = Field("lsgan", description="adversarial loss")
     lambda_features: float = Field(10.0, ge=0, description="weight of feature matching")
@@ -42,6 +49,17 @@ class Config(TrainingConfig):
     vgg: bool = Field(False, description="perceptual loss on VGG-19")
     lambda_vgg: float = Field(10.0, ge=0, description="weight of the perceptual loss")
     vgg_weights: str | None = Field(None, description="local copy of the published VGG-19 weights")
+
+    @model_validator(mode="after")
+    def _check_features(self) -> Config:
+        if self.instance_features and self.label_features:
+            raise ValueError("--instance-features and --label-features exclude each other: choose one")
+        return self
+
+    @property
+    def features(self) -> int:
+        """Channels that the encoder adds to the generator's input; 0 without an encoder."""
+        return self.feature_channels if self.instance_features or self.label_features else 0
 
 
 _CITYSCAPES_512P: dict[str, Any] = {"resize": "fixed", "height": 512, "width": 1024, "vgg": True}
@@ -68,8 +86,8 @@ PRESETS: dict[str, Config] = {
 
 
 def multiple(config: Config) -> int:
-    """The generator halves height and width `generator_downs` times."""
-    return int(2**config.generator_downs)
+    """The generator halves height and width `generator_downs` times, the encoder, if there is one, `encoder_downs` times."""
+    return int(2 ** max(config.generator_downs, config.encoder_downs if config.features else 0))
 
 
 def build(config: Config, semantics: Semantics) -> Players:
@@ -80,7 +98,7 @@ def build(config: Config, semantics: Semantics) -> Players:
     """
     arguments: dict[str, dict[str, Any]] = {
         "generator": {
-            "in_channels": semantics.channels,
+            "in_channels": semantics.channels + config.features,
             "width": config.generator_width,
             "downs": config.generator_downs,
             "blocks": config.generator_blocks,
@@ -98,9 +116,17 @@ def build(config: Config, semantics: Semantics) -> Players:
         "generator": networks.initialise(networks.GlobalGenerator(**arguments["generator"])),
         "discriminator": networks.initialise(networks.MultiscaleDiscriminator(**arguments["discriminator"])),
     }
-    frozen: dict[str, nn.Module] = {"vgg": load_vgg19(config.vgg_weights)} if config.vgg else {}
     descriptions = {"generator": {"class": "pix2pixhd.GlobalGenerator", "arguments": arguments["generator"]}}
-    return Players(trained, frozen, descriptions)
+    if not config.features:
+        style = None
+    else:
+        style = {"channels": config.features, "regions": "label" if config.label_features else "instance"}
+        encoder = {"features": config.features, "width": config.encoder_width, "downs": config.encoder_downs}
+        arguments["encoder"] = {**encoder, "norm": config.norm}
+        trained["encoder"] = networks.initialise(networks.InstanceEncoder(**arguments["encoder"]))
+        descriptions["encoder"] = {"class": "pix2pixhd.InstanceEncoder", "arguments": arguments["encoder"]}
+    frozen: dict[str, nn.Module] = {"vgg": load_vgg19(config.vgg_weights)} if config.vgg else {}
+    return Players(trained, frozen, descriptions, style)
 
 
 def optimizers(config: Config, players: Players) -> dict[str, Optimizer]:
@@ -123,11 +149,17 @@ def learning_rates(config: Config, epoch: float) -> dict[str, float]:
     return {"generator": rate, "discriminator": rate}
 
 
-def synthesise(players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
+def needs_instances(config: Config) -> bool:
+    """Instance features are averaged over objects."""
+    return config.instance_features
+
+
+def synthesise(config: Config, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
     """Photographs (B, 3, H, W) in [-1, 1]; with an encoder, in the style of the batch's own photographs (section 3.4)."""
     style = None
     if "encoder" in players:
-        style = players["encoder"](batch["image"], instance_keys(batch["label"], batch["instance"]))
+        regions = batch["label"] if config.label_features else instance_keys(batch["label"], batch["instance"])
+        style = players["encoder"](batch["image"], regions)
     return players["generator"](batch["semantics"], style)
 
 
@@ -185,7 +217,7 @@ def train_step(
             for network in players.trained.values():
                 unsynchronised.enter_context(engine.no_backward_sync(network, enabled=number < len(parts)))
             semantics, image = batch["semantics"], batch["image"]
-            fake = synthesise(players.trained, batch)  # (B, 3, H, W)
+            fake = synthesise(config, players.trained, batch)  # (B, 3, H, W)
 
             real_scores = discriminator(torch.cat([semantics, image], dim=1))
             discriminator.requires_grad_(False)  # the generator's loss leaves no gradient in D

@@ -48,6 +48,10 @@ class TrainingConfig(BaseModel):
         0.0, ge=0, lt=1, description="decay per step of averaged generator weights for the model file; 0 is off"
     )
     precision: Literal["32", "32-true", "bf16-mixed"] = Field("32-true", description="number format of the arithmetic")
+    checkpoint_activations: bool = Field(
+        False, description="compute activations again in the backward pass instead of keeping them, to save memory"
+    )
+    channels_last: bool = Field(False, description="keep the channels of a pixel together in memory; for GPUs")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of initial weights, data order, augmentation and noise")
 
     workers: int = Field(1, ge=0, description="processes that load data")
@@ -78,6 +82,7 @@ class Players:
     trained: dict[str, nn.Module]
     frozen: dict[str, nn.Module] = field(default_factory=dict)
     descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)  # class and arguments, for the model file
+    style: dict[str, Any] | None = None  # what the style is made of, for the model file
 
 
 class Engine(Protocol):
@@ -118,7 +123,10 @@ class Recipe(Protocol):
     def learning_rates(self, config: Any, epoch: float) -> dict[str, float]:
         """Learning rate of each optimizer as a pure function of progress, in passes over the data."""
 
-    def synthesise(self, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
+    def needs_instances(self, config: Any) -> bool:
+        """Whether batches must hold instance maps, beyond those for the boundary channel."""
+
+    def synthesise(self, config: Any, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
         """Photographs of a batch, for samples and validation."""
 
     def train_step(

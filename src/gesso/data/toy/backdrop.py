@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from gesso.data.toy.paint import ORDINALS, BoolArray, Canvas, View, blend, cover, fractal, grain, planes, sample
+from gesso.data.toy.paint import ORDINALS, OVERSAMPLE, BoolArray, Canvas, View, blend, cover, fractal, grain, planes, sample
 from gesso.data.toy.world import STYLES, FloatArray, Kind, Prop, Street, World
 
 MARKING_WIDTH = 0.14  # metres
 DASH, DASH_PERIOD = 3.0, 6.5
 KERB = 0.28
+STONE_WIDTH, STONE_DEPTH, JOINT = 0.6, 0.8, 0.12  # of the cobbles: large setts, to be seen in small pictures
 SLABS, LAWN = (178, 172, 164), (104, 128, 62)
 
 
@@ -78,7 +79,7 @@ def paint_ground(canvas: Canvas, world: World, offset: float) -> None:
 
     noise = sample(fractal(), ground.x * 24 + offset, ground.z * 24)
     fine = sample(grain(), ground.x * 60, ground.z * 60 + offset) / (1 + ground.z / 14)
-    tone = np.where(on_road, _pave(ground, street, noise, fine), _slabs(ground, noise, fine))
+    tone = np.where(on_road, _pave(ground, street, noise, fine, offset), _slabs(ground, noise, fine))
     np.copyto(tone, 1 + 0.12 * noise + 0.12 * fine, where=on_grass)
     rgb = _albedos(street).take(ids, axis=1) * tone
     kerb = cover(KERB - (aside - street.half), ground.pixel_x) * (ids == ORDINALS[Kind.SIDEWALK])
@@ -107,22 +108,38 @@ def _band(z: FloatArray, band: tuple[float, float] | None, margin: float = 0.0) 
     return (z > band[0] - margin) & (z < band[1] + margin)
 
 
-def _pave(ground: Ground, street: Street, noise: FloatArray, fine: FloatArray) -> FloatArray:
+def _pave(ground: Ground, street: Street, noise: FloatArray, fine: FloatArray, offset: float) -> FloatArray:
     """(h, w) tone of the road: its surface, wheel tracks, and dirt along the kerb."""
-    fade = 1 / (1 + ground.z / 18)
     tone = 1 + 0.07 * noise + 0.10 * fine
-    if street.surface == "cobbles":
-        row = np.floor(ground.z / 0.22)
-        joint = (np.abs(ground.z / 0.22 - row - 0.5) > 0.38) | (np.abs((ground.x / 0.3 + row * 0.5) % 1 - 0.5) > 0.4)
-        tone = tone + fade * (0.11 * sample(grain(), ground.x / 0.3 + row * 0.5 + 300, row) - np.float32(0.3) * joint)
-    elif street.surface == "concrete":
-        joint = cover(0.05 - np.abs(ground.z % 5.0 - 2.5), ground.pixel_z)
-        tone = tone - 0.3 * joint * fade - 0.3 * cover(0.04 - np.abs(ground.x), ground.pixel_x) * fade
-    else:
-        tone = tone + 0.06 * fine - (np.abs(noise - 0.35) < 0.02) * (0.16 * fade)  # cracks
+    tone = tone + (_stones(ground, offset) if street.surface == "cobbles" else 0.06 * fine)
     tracks = np.cos(ground.x * np.float32(2 * math.pi / 1.6)) * 0.03
     gutter = np.clip(np.abs(ground.x) - street.half + 0.5, 0, 0.5) * 0.5
     return tone + tracks - gutter
+
+
+def _stones(ground: Ground, offset: float) -> FloatArray:
+    """(h, w) what cobbles add to the tone, zero on average: light and dark stones in rows, and dark joints.
+
+    Neighbours in a row are as much lighter as darker, and the stones lighter by what the joints are darker, so that no mean tells
+    cobbles from asphalt. Where a row of stones is hardly a pixel, all fades to that mean.
+    """
+    row = np.floor(ground.z / STONE_DEPTH)
+    along = ground.x / STONE_WIDTH + (row % 2) * np.float32(0.5)
+    column = np.floor(along)
+    pair = np.floor(column / 2)
+    lightness = np.clip(1.5 * sample(grain(), pair + math.floor(offset), row), -1, 1) * (1 - 2 * (column - 2 * pair))
+    across = _joint((along - column - 0.5) * STONE_WIDTH, STONE_WIDTH, ground.pixel_x)
+    down = _joint((ground.z / STONE_DEPTH - row - 0.5) * STONE_DEPTH, STONE_DEPTH, ground.pixel_z)
+    stone = (1 - across) * (1 - down)
+    usual = (1 - JOINT / STONE_WIDTH) * (1 - JOINT / STONE_DEPTH)  # share of the ground that is stone
+    rows_per_pixel = OVERSAMPLE * ground.pixel_z / STONE_DEPTH
+    return np.clip((1 - rows_per_pixel) / 0.6, 0, 1) * (0.26 * lightness * stone + 0.55 * (stone - usual))
+
+
+def _joint(aside: FloatArray, period: float, footprint: FloatArray) -> FloatArray:
+    """Share of a pixel that lies on a joint, `aside` metres from the middle of a stone `period` metres long."""
+    inside = np.abs(aside) - (period - JOINT) / 2
+    return np.minimum(cover(inside, footprint) + cover(inside - JOINT, footprint) * -1, JOINT / footprint)
 
 
 def _slabs(ground: Ground, noise: FloatArray, fine: FloatArray) -> FloatArray:

@@ -33,6 +33,7 @@ class Kind(IntEnum):
     PERSON = 10
 
 
+ROAD: Colour = (116, 111, 104)  # one for all surfaces: only their texture tells them apart, no mean colour does
 STYLES: dict[str, dict[str, Colour]] = {
     "building": {
         "brick": (164, 78, 58),
@@ -40,7 +41,7 @@ STYLES: dict[str, dict[str, Colour]] = {
         "concrete": (150, 152, 156),
         "glass": (86, 142, 158),
     },
-    "road": {"asphalt": (84, 85, 90), "concrete": (168, 163, 152), "cobbles": (126, 102, 86)},
+    "road": {"asphalt": ROAD, "cobbles": ROAD},
     "tree": {"green": (82, 130, 48), "autumn": (214, 116, 30), "blossom": (236, 168, 192)},
     "sign": {"red": (206, 32, 38), "blue": (26, 84, 190), "yellow": (248, 202, 36)},
     "car": {
