@@ -291,9 +291,12 @@ def test_optimizers_go_on_as_if_never_stopped() -> None:
     for _ in range(3):
         step(first, optimizer)
     second, resumed = make(first.detach())
-    tensors = optimizer_tensors({"generator": optimizer, "discriminator": make(torch.zeros(1))[1]})
-    assert {key.split(".")[0] for key in tensors} == {"generator"}
-    restore_optimizer("generator", resumed, {key: value.clone() for key, value in tensors.items()})
+    tensors = optimizer_tensors(
+        {"generator": optimizer, "discriminator": make(torch.zeros(1))[1]},
+        {"generator": ["generator.w"], "discriminator": ["discriminator.w"]},
+    )
+    assert {key.rpartition("/")[0] for key in tensors} == {"generator/generator.w"}
+    restore_optimizer("generator", resumed, ["generator.w"], {key: value.clone() for key, value in tensors.items()})
     step(first, optimizer)
     step(second, resumed)
     assert torch.equal(first, second)

@@ -56,8 +56,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "devices": {"errors"},
     "train_log": BASE | {"pictures"},
     "batches": BASE | {"data", "recipes"},
-    "train": MODEL | {"batches", "data", "losses", "recipes", "pictures", "train_log", "devices"},
-    "estimates": MODEL | {"data", "recipes", "devices", "train"},
+    "session": MODEL | {"data", "recipes", "train_log"},
+    "train": MODEL | {"batches", "data", "losses", "recipes", "pictures", "session", "train_log", "devices"},
+    "estimates": MODEL | {"data", "recipes", "devices", "session", "train"},
     "importers": MODEL,
     "synthesis": MODEL | {"pictures", "devices"},
     "evaluate": LEAF,
@@ -125,7 +126,7 @@ def wrong_direction(modules: dict[str, str]) -> list[str]:
         papers = PAPERS & {item.imported.rsplit(".", 1)[-1]}
         if source != target and target not in MAY_IMPORT[source]:
             found.append(f"{item}; {source} may import {sorted(MAY_IMPORT[source])}")
-        elif papers and (source == "train" or (source == target and PAPERS & {item.importer.rsplit(".", 1)[-1]})):
+        elif papers and (source in {"session", "train"} or (source == target and PAPERS & {item.importer.rsplit(".", 1)[-1]})):
             found.append(f"{item}; a paper's module stands alone, and train knows no paper")
     return found
 

@@ -280,6 +280,8 @@ def test_settings_that_may_change(copy: Path, tiny_dataset: Path) -> None:
         "keep": 1,
         "lr": 1e-4,
         "precision": "32",
+        "checkpoint_activations": True,
+        "channels_last": True,
     }
     assert others.keys() == FREE_TO_CHANGE
     assert fit_tiny(tiny_dataset, copy, ema=0.9, **others).finished

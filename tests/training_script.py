@@ -23,6 +23,7 @@ from gesso.cli import main
 from gesso.cli.common import DataFlags
 from gesso.cli.train import open_data
 from gesso.recipes import pix2pixhd
+from gesso.session import Session
 from gesso.train import Result, TrainingData, fit
 
 TINY: dict[str, Any] = {
@@ -170,18 +171,18 @@ def together(data: Path, out: Path) -> None:
 def final_weights(data: Path, run: Path, **changes: Any) -> dict[str, torch.Tensor]:
     """Weights of all trained networks of this very process after a training that is stopped half-way and gone on with."""
     fit_tiny(data, run, stop_at=TOGETHER_STEPS // 2, **changes)
-    sessions: list[train.Session] = []
-    to_device = train._to_device
+    sessions: list[Session] = []
+    to_device = train.to_device
 
-    def keep(session: train.Session) -> None:
+    def keep(session: Session) -> None:
         sessions.append(session)
         to_device(session)
 
-    train._to_device = keep
+    train.to_device = keep  # type: ignore[assignment]
     try:
         fit_tiny(data, run, stop_at=TOGETHER_STEPS, **changes)
     finally:
-        train._to_device = to_device
+        train.to_device = to_device
     return {
         f"{name}.{key}": value.contiguous()
         for name, network in sessions[0].players.trained.items()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -370,23 +370,36 @@ def damaged_state(path: Path, error: Exception) -> ModelFileError:
     )
 
 
-def optimizer_tensors(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Moments and step counts of optimizers as named tensors: `side.parameter.moment`."""
+def optimizer_tensors(
+    optimizers: Mapping[str, torch.optim.Optimizer], parameters: Mapping[str, Sequence[str]]
+) -> dict[str, Tensor]:
+    """Moments and step counts of optimizers as named tensors: `side/parameter/moment`.
+
+    Args:
+        optimizers: By side.
+        parameters: Names of the parameters of each, in its order.
+    """
     return {
-        f"{side}.{number}.{name}": value
+        f"{side}/{parameters[side][number]}/{name}": value
         for side, optimizer in optimizers.items()
         for number, moments in optimizer.state_dict()["state"].items()
         for name, value in moments.items()
     }
 
 
-def restore_optimizer(side: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave for one side."""
+def restore_optimizer(
+    side: str, optimizer: torch.optim.Optimizer, parameters: Sequence[str], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put back what `optimizer_tensors` gave for one side.
+
+    Raises:
+        ValueError: The tensors are of a parameter that the optimizer lacks.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        owner, number, name = key.split(".")
+        owner, parameter, name = key.split("/")
         if owner == side:
-            state.setdefault(int(number), {})[name] = value
+            state.setdefault(parameters.index(parameter), {})[name] = value
     document = optimizer.state_dict()
     optimizer.load_state_dict({"state": state, "param_groups": document["param_groups"]})
 

@@ -6,36 +6,46 @@ state of a run is its networks, its optimizers and its step, and a resumed run r
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import is_wrapped
 from rich.console import Console
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.utils.data import Dataset
 
 from gesso import checkpoints
 from gesso.batches import parts_of_steps, with_semantics
-from gesso.checkpoints import ModelInfo, NetworkDescription, StyleDescription
+from gesso.data.training import TrainingData
 from gesso.devices import choose_device
-from gesso.errors import ConfigError, TrainingError
-from gesso.labels import LabelSpace, Semantics
 from gesso.pictures import Picture, layout_picture, to_uint8
-from gesso.recipes.protocol import Players, Recipe, TrainingConfig
-from gesso.train_log import RETRY, RunLog
+from gesso.recipes.protocol import Recipe, TrainingConfig
+from gesso.session import (
+    SYNTHESIS,
+    Session,
+    Stage,
+    Start,
+    WrongWeightsError,
+    check_run,
+    find_start,
+    open_session,
+    parts_of,
+    save,
+    stages,
+    to_device,
+    total_steps,
+    write_config,
+)
+from gesso.train_log import RunLog
 
-FREE_TO_CHANGE = {
+__all__ = ["FREE_TO_CHANGE", "SYNTHESIS", "Result", "TrainingData", "fit", "stages", "total_steps"]
+
+FREE_TO_CHANGE = {  # between attempts of one run
     "workers",
     "log_every",
     "sample_every",
@@ -43,41 +53,10 @@ FREE_TO_CHANGE = {
     "keep",
     "lr",
     "precision",
-}  # between attempts of one run
+    "checkpoint_activations",
+    "channels_last",
+}
 FIXED_SAMPLES = 6
-SYNTHESIS = ("generator", "encoder")  # what a model file holds
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a run learns from.
-
-    Attributes:
-        training: Items as `gesso.data.dataset.SemanticDataset` gives them for keys (index, epoch).
-        validation: The same for held-out samples; None if there are none.
-        space: The classes; None in photo-to-photo tasks.
-        semantics: What the networks' input is made of.
-        preprocessing: Kept in the model file.
-        origin: Where the data came from, kept in config.json.
-    """
-
-    training: Dataset[dict[str, Any]]
-    validation: Dataset[dict[str, Any]] | None
-    space: LabelSpace | None
-    semantics: Semantics
-    preprocessing: Mapping[str, Any]
-    origin: Mapping[str, Any]
-
-    def facts(self) -> dict[str, Any]:
-        """What must stay the same for a run to go on; digests of the names of the samples and of the label space."""
-        names = [sample.name for sample in getattr(self.training, "samples", ())]
-        space = self.space.model_dump_json() if self.space else ""
-        return {
-            "samples": len(self.training),  # type: ignore[arg-type]
-            "names": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
-            "label_space": hashlib.sha256(space.encode()).hexdigest()[:16],
-            "semantics": self.semantics.model_dump(),
-        }
 
 
 @dataclass(frozen=True)
@@ -89,44 +68,6 @@ class Result:
     finished: bool
     images_per_second: float
     outside_step: float
-
-
-@dataclass
-class Session:
-    """Everything a run works with."""
-
-    fabric: Fabric
-    recipe: Recipe
-    config: TrainingConfig
-    data: TrainingData
-    run: Path
-    players: Players
-    optimizers: dict[str, Optimizer]
-    averaged: dict[str, nn.Module]
-
-    @property
-    def samples(self) -> int:
-        """How many training samples there are."""
-        return len(self.data.training)  # type: ignore[arg-type]
-
-    def epoch(self, step: int) -> float:
-        """Passes over the data before a step."""
-        return step * self.config.batch / self.samples
-
-    def for_synthesis(self) -> dict[str, nn.Module]:
-        """The networks that the model file holds: averaged ones where there are any."""
-        trained = self.players.trained
-        return {n: self.averaged.get(n, _bare(trained[n])) for n in SYNTHESIS if n in trained}
-
-
-def _bare(network: nn.Module) -> nn.Module:
-    """A network without Fabric around it: one process can run it alone, while the others wait."""
-    return cast(nn.Module, network.module) if is_wrapped(network) else network
-
-
-def total_steps(config: TrainingConfig, samples: int) -> int:
-    """Steps of a whole training: every sample is seen `epochs + epochs_decay` times, the last step is filled up."""
-    return -(-(config.epochs + config.epochs_decay) * samples // config.batch)
 
 
 def fit(
@@ -157,30 +98,59 @@ def fit(
     """
     fabric = make_fabric(device, config.precision)
     fabric.launch()
-    samples = len(data.training)  # type: ignore[arg-type]
-    check_run(run, recipe, config, data)
-    torch.manual_seed(config.seed)
-    players = recipe.build(config, data.semantics)
-    optimizers = recipe.optimizers(config, players)
-    averaged = {n: copy.deepcopy(players.trained[n]).eval() for n in SYNTHESIS if n in players.trained and config.ema}
-    for network in [*players.trained.values(), *averaged.values()]:
-        network.to(fabric.device)  # before the moments of the optimizers, which follow their parameters
-    session = Session(fabric, recipe, config, data, run, players, optimizers, averaged)
-    first, total = _restore(session), total_steps(config, samples)
+    check_run(run, recipe, config, data, FREE_TO_CHANGE)
+    start = find_start(run, recipe, config, data)
+    plan = stages(recipe, config, len(data.training), start.begin)  # type: ignore[arg-type]
+    total = plan[-1].last
+    last = total if stop_at is None else max(start.step, min(stop_at, total))
     if fabric.is_global_zero:
-        _write_config(session)
-    _to_device(session)
-    last = total if stop_at is None else max(first, min(stop_at, total))
+        write_config(run, recipe, config, data)
     with checkpoints.disk_errors(run):
-        log = RunLog(run, first, total, console) if fabric.is_global_zero else None
+        log = RunLog(run, start.step, total, console) if fabric.is_global_zero else None
         try:
-            _loop(session, first, last, log)
+            _phases(fabric, recipe, data, run, plan, start, last, log)
         finally:
             if log:
                 log.close()
     fabric.barrier()
     speed, outside = log.speed() if log else (0.0, 0.0)
     return Result(run, last, last == total, speed, outside)
+
+
+def _phases(
+    fabric: Fabric,
+    recipe: Recipe,
+    data: TrainingData,
+    run: Path,
+    plan: list[Stage],
+    start: Start,
+    last: int,
+    log: RunLog | None,
+) -> None:
+    """Go through the phases from where the run is taken up; each takes over from the one before."""
+    parts, new, step = start.parts or {}, start.new, start.step
+    for line in start.told:
+        _say(log, line)
+    for stage in (s for s in plan if s.number >= start.number):
+        resumed = stage.number == start.number and "optimizers" in parts
+        try:
+            session = open_session(fabric, recipe, data, run, stage, start.begin, parts, new, resumed)
+        except WrongWeightsError as error:
+            raise checkpoints.damaged_state(checkpoints.states(run / "state")[-1], error) from None
+        to_device(session)
+        if len(plan) > 1:
+            _say(log, f"phase {stage.phase.name}: steps {stage.first} to {stage.last}")
+        _loop(session, step, min(last, stage.last), log)
+        if last <= stage.last:
+            break
+        step = stage.last
+        following = plan[plan.index(stage) + 1]
+        parts, new = parts_of(session), following.phase.new
+
+
+def _say(log: RunLog | None, line: str) -> None:
+    if log:
+        log.say(line)
 
 
 def _loop(session: Session, first: int, last: int, log: RunLog | None) -> None:
@@ -227,19 +197,10 @@ def make_fabric(device: str, precision: str) -> Fabric:
     )
 
 
-def _to_device(session: Session) -> None:
-    fabric, players = session.fabric, session.players
-    for name, network in players.trained.items():
-        players.trained[name] = fabric.setup_module(network.train())
-    for helper in [*players.frozen.values(), *session.averaged.values()]:
-        helper.requires_grad_(False).to(fabric.device)
-    for side, optimizer in session.optimizers.items():
-        session.optimizers[side] = fabric.setup_optimizers(optimizer)  # type: ignore[assignment]
-
-
 def _average(session: Session, step: int) -> None:
     """Exponential moving average of weights; it forgets faster while there is little to remember."""
-    weight = 1 - min(session.config.ema, (1 + step) / (10 + step))
+    taken = step - session.stage.first
+    weight = 1 - min(session.config.ema, (1 + taken) / (10 + taken))
     with torch.no_grad():
         for name, network in session.averaged.items():
             current = session.players.trained[name].state_dict()
@@ -288,94 +249,3 @@ def _show_one(
         return row, None
     gap = (fake.cpu().float() - item["image"]).abs().mean().item() / 2
     return [*row, to_uint8(item["image"])], gap
-
-
-# -------------------------------------------------------------------------------------------------------------- state
-
-
-def save(session: Session, step: int) -> None:
-    """Write the state of a run, then its model file."""
-    players, data = session.players, session.data
-    parts = {
-        "networks": _named(players.trained),
-        "optimizers": checkpoints.optimizer_tensors(session.optimizers),
-        "averaged": _named(session.averaged),
-    }
-    for name, network in players.trained.items():
-        if not all(bool(p.isfinite().all()) for p in network.parameters()):
-            raise TrainingError(f"Weights of the {name} became infinite or not a number by step {step}. {RETRY}")
-    document = {"samples": session.samples}
-    checkpoints.save_state(session.run / "state", step, parts, document, session.config.keep)
-    networks = session.for_synthesis()
-    info = ModelInfo(
-        recipe=session.recipe.NAME,
-        preset=session.config.preset,
-        networks={n: NetworkDescription.model_validate(players.descriptions[n]) for n in networks},
-        label_space=data.space,
-        semantics=data.semantics,
-        preprocessing=dict(data.preprocessing),
-        style=StyleDescription.model_validate(players.style) if players.style else None,
-        step=step,
-    )
-    checkpoints.save_model(session.run / "model.safetensors", {n: m.state_dict() for n, m in networks.items()}, info)
-
-
-def _named(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    return {f"{name}.{key}": value for name, network in networks.items() for key, value in network.state_dict().items()}
-
-
-def _restore(session: Session) -> int:
-    """Put the newest state back into fresh networks and optimizers; the number of steps taken."""
-    kept = checkpoints.states(session.run / "state")
-    if not kept:
-        return 0
-    document, parts = checkpoints.load_state(kept[-1])
-    try:
-        for networks, part in ((session.players.trained, "networks"), (session.averaged, "averaged")):
-            for name, network in networks.items():
-                own = {k.removeprefix(f"{name}."): v for k, v in parts[part].items() if k.startswith(f"{name}.")}
-                network.load_state_dict(own, strict=True)
-        for side, optimizer in session.optimizers.items():
-            checkpoints.restore_optimizer(side, optimizer, parts["optimizers"])
-        return int(document["step"])
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise checkpoints.damaged_state(kept[-1], error) from None
-
-
-def check_run(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData) -> None:
-    """Refuse to go on in a run folder that was begun with other settings or other data.
-
-    Raises:
-        ConfigError: Naming every setting that differs.
-    """
-    path = run / "config.json"
-    if not checkpoints.states(run / "state") or not path.exists():
-        return
-    try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        settings, facts = dict(begun), dict(begun.get("data", {}))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is damaged ({error}). Mend it, or give another --out.") from None
-    wanted = {"recipe": recipe.NAME, **json.loads(config.model_dump_json())}
-    different = [k for k, v in wanted.items() if k not in FREE_TO_CHANGE and settings.get(k) != v]
-    if different:
-        listed = ", ".join(f"{k} ({settings.get(k)} there, {wanted[k]} now)" for k in different)
-        raise ConfigError(
-            f"{run} was begun with other settings: {listed}. Use them again to go on, or give another --out."
-        )
-    for name, now in data.facts().items():
-        if (there := facts.get(name, now)) != now:
-            raise ConfigError(
-                f"{run} was begun on other data: {name} {there} there, {now} now. Restore the data, or use another --out."
-            )
-
-
-def _write_config(session: Session) -> None:
-    settings = json.loads(session.config.model_dump_json())
-    origin = {**session.data.origin, **session.data.facts()}
-    text = json.dumps({"recipe": session.recipe.NAME, **settings, "data": origin}, indent=1) + "\n"
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    checkpoints.write_safely(session.run / "config.json", write)

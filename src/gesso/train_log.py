@@ -80,6 +80,11 @@ class RunLog:
         shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
         self._show(step, shown, f"{speed:.2f} images/s")
 
+    def say(self, line: str) -> None:
+        """Show a line above the progress."""
+        if self._console:
+            self._console.print(line, soft_wrap=True)
+
     def speed(self) -> tuple[float, float]:
         """Photographs per second since the start, and the share of the time spent outside training steps."""
         elapsed = time.perf_counter() - self._started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,12 @@ class SemanticDataset(Dataset[Item]):
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def shrunk(self, shrink: int, multiple: int) -> SemanticDataset:
+        """The same samples at 1/shrink of the size, padded to other multiples."""
+        other = copy.copy(self)
+        other.preprocessing = self.preprocessing.model_copy(update={"shrink": shrink, "multiple": multiple})
+        return other
 
     def __getitem__(self, key: int | tuple[int, int]) -> Item:
         """The item of an index, or of (index, epoch).

@@ -76,6 +76,7 @@ class Preprocessing(BaseModel):
         crop: (height, width) in pixels of a crop at a random place, in training only.
         flip: Whether half of the training samples are mirrored.
         multiple: Both sides are finally padded, by reflection at the bottom and right, to a multiple of this.
+        shrink: All sizes above, crops too, are divided by this, rounded down; for coarse-to-fine training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,6 +87,7 @@ class Preprocessing(BaseModel):
     crop: tuple[PositiveInt, PositiveInt] | None = None
     flip: bool = False
     multiple: int = Field(default=1, ge=1)
+    shrink: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _check(self) -> Preprocessing:
@@ -98,6 +100,15 @@ class Preprocessing(BaseModel):
 
     def scaled(self, size: Size) -> Size:
         """Size of a picture of this (height, width) after resizing, before any crop."""
+        high, wide = self._full(size)
+        return max(1, high // self.shrink), max(1, wide // self.shrink)
+
+    @property
+    def cut(self) -> Size | None:
+        """Size of the crop, (height, width), if there is one."""
+        return (max(1, self.crop[0] // self.shrink), max(1, self.crop[1] // self.shrink)) if self.crop else None
+
+    def _full(self, size: Size) -> Size:
         high, wide = size
         if self.resize == "fixed":
             assert self.height and self.width
@@ -114,7 +125,8 @@ class Preprocessing(BaseModel):
         return size
 
     def _nearest(self, side: int) -> int:
-        return max(1, round(side / self.multiple)) * self.multiple
+        step = self.multiple * self.shrink
+        return max(1, round(side / step)) * step
 
     def plan(self, size: Size, rng: np.random.Generator | None = None) -> Geometry:
         """Geometry for a picture of this (height, width).
@@ -124,12 +136,12 @@ class Preprocessing(BaseModel):
             rng: For training: draws the crop's position and the flip. None means evaluation: no crop, no flip.
         """
         if rng is None:
-            resized = self.crop if self.crop and self.resize == "fixed" else self.scaled(size)
+            resized = self.cut if self.cut and self.resize == "fixed" else self.scaled(size)
             return self._geometry(resized, None, flip=False)
         resized = self.scaled(size)
         corner = None
-        if self.crop:
-            high, wide = (max(0, resized[axis] - self.crop[axis]) for axis in (0, 1))
+        if self.cut:
+            high, wide = (max(0, resized[axis] - self.cut[axis]) for axis in (0, 1))
             corner = int(rng.integers(high + 1)), int(rng.integers(wide + 1))
         return self._geometry(resized, corner, flip=self.flip and bool(rng.random() < 0.5))
 
@@ -138,7 +150,7 @@ class Preprocessing(BaseModel):
         return self._geometry(self.scaled(size), corner, flip)
 
     def _geometry(self, resized: Size, corner: Size | None, flip: bool) -> Geometry:
-        crop = (*corner, *self.crop) if self.crop and corner is not None else None
+        crop = (*corner, *self.cut) if self.cut and corner is not None else None
         high, wide = crop[2:] if crop else resized
         padded = -(-high // self.multiple) * self.multiple, -(-wide // self.multiple) * self.multiple
         return Geometry(resized, crop, flip, padded)

@@ -20,7 +20,7 @@ from gesso import losses
 from gesso.labels import Semantics, instance_keys
 from gesso.networks import pix2pixhd as networks
 from gesso.networks.vgg import load_vgg19
-from gesso.recipes.protocol import Batch, Engine, Players, TrainingConfig
+from gesso.recipes.protocol import Batch, Engine, Phase, Players, TrainingConfig
 
 NAME = "pix2pixhd"
 ADVERSARIAL: dict[str, losses.Scores] = {"lsgan": losses.least_squares, "vanilla": losses.vanilla}
@@ -32,6 +32,21 @@ class Config(TrainingConfig):
     generator_width: int = Field(64, ge=1, description="channels of the generator at full size")
     generator_downs: int = Field(4, ge=1, description="times the generator halves the size")
     generator_blocks: int = Field(9, ge=0, description="residual blocks of the generator")
+    enhancers: int = Field(
+        0, ge=0, description="local enhancers around the global generator, each of which doubles the size"
+    )
+    enhancer_blocks: int = Field(3, ge=0, description="residual blocks of each local enhancer")
+    coarse_epochs: int = Field(
+        100,
+        ge=0,
+        description="passes over the data at the full learning rate in which the global generator is trained alone",
+    )
+    coarse_epochs_decay: int = Field(
+        100, ge=0, description="further passes of the global generator alone, while the learning rate falls to zero"
+    )
+    frozen_epochs: int = Field(
+        10, ge=0, description="passes in which a new enhancer is trained alone, before all are trained together"
+    )
     discriminator_width: int = Field(64, ge=1, description="channels of each discriminator's first layer")
     discriminator_layers: int = Field(3, ge=1, description="layers of stride 2 in each discriminator")
     discriminator_scales: int = Field(2, ge=1, description="discriminators over the image pyramid")
@@ -51,7 +66,12 @@ class Config(TrainingConfig):
     vgg_weights: str | None = Field(None, description="local copy of the published VGG-19 weights")
 
     @model_validator(mode="after")
-    def _check_features(self) -> Config:
+    def _check_networks(self) -> Config:
+        if self.enhancers >= self.discriminator_scales:
+            raise ValueError(
+                f"--enhancers {self.enhancers} needs --discriminator-scales {self.enhancers + 1} or more: before an enhancer is "
+                "added, there is one discriminator less"
+            )
         if self.instance_features and self.label_features:
             raise ValueError("--instance-features and --label-features exclude each other: choose one")
         return self
@@ -63,11 +83,24 @@ class Config(TrainingConfig):
 
 
 _CITYSCAPES_512P: dict[str, Any] = {"resize": "fixed", "height": 512, "width": 1024, "vgg": True}
+_CITYSCAPES_1024P: dict[str, Any] = {
+    **_CITYSCAPES_512P,
+    "height": 1024,
+    "width": 2048,
+    "generator_width": 32,
+    "enhancers": 1,
+    "discriminator_scales": 3,
+    "frozen_epochs": 10,
+    "epochs": 40,
+    "epochs_decay": 50,
+}
 _SMALL: dict[str, Any] = {"generator_width": 24, "generator_downs": 3, "generator_blocks": 4, "discriminator_width": 32}
 
 PRESETS: dict[str, Config] = {
     # Official code, scripts of the 512p model: width 1024, batch 1, 100 + 100 epochs, all losses at their defaults.
     "pix2pixhd-cityscapes-512p": Config(preset="pix2pixhd-cityscapes-512p", **_CITYSCAPES_512P),
+    # Official code, scripts of the 1024p model as remembered, not checked against them: 10 + 40 + 50 epochs after 512p.
+    "pix2pixhd-cityscapes-1024p": Config(preset="pix2pixhd-cityscapes-1024p", **_CITYSCAPES_1024P),
     # Ours: trains on 2 CPU cores at 128x256. The L1 term, as in pix2pix, steadies training on little data.
     "pix2pixhd-small": Config(
         preset="pix2pixhd-small",
@@ -86,8 +119,47 @@ PRESETS: dict[str, Config] = {
 
 
 def multiple(config: Config) -> int:
-    """The generator halves height and width `generator_downs` times, the encoder, if there is one, `encoder_downs` times."""
-    return int(2 ** max(config.generator_downs, config.encoder_downs if config.features else 0))
+    """What the generator, and the encoder if there is one, can halve as often as they do."""
+    return int(2 ** max(config.generator_downs + config.enhancers, config.encoder_downs if config.features else 0))
+
+
+def phases(config: Config) -> list[Phase]:
+    """Coarse to fine (section 3.2): the global generator at 1/2^n of the size, then one more enhancer after the other.
+
+    A new enhancer first learns alone, for `frozen_epochs`; then all that is there is trained together. For each enhancer there
+    is one more discriminator, the finest, so that all others stay at the resolution that they know (official code).
+    """
+    if not config.enhancers:
+        return [Phase("G1", config)]
+    found: list[Phase] = []
+    coarse = _at(config, 0, config.coarse_epochs, config.coarse_epochs_decay)
+    if coarse.epochs + coarse.epochs_decay:
+        found.append(Phase("G1", coarse, 2**config.enhancers))
+    for count in range(1, config.enhancers + 1):
+        shrink = 2 ** (config.enhancers - count)
+        together = _at(config, count, config.epochs, config.epochs_decay)
+        earlier = ("generator.trunk.", *(f"generator.enhancers.{i}." for i in range(count - 1)))
+        scale = f"discriminator.scales.{together.discriminator_scales - 1}."
+        new: tuple[str, ...] = (f"generator.enhancers.{count - 1}.", "generator.head.", scale)
+        if config.frozen_epochs:
+            alone = _at(config, count, config.frozen_epochs, 0)
+            found.append(Phase(f"G{count + 1} alone", alone, shrink, earlier, new))
+            new = ()
+        found.append(Phase("+".join(f"G{i}" for i in range(1, count + 2)), together, shrink, (), new))
+    return found
+
+
+def _at(config: Config, count: int, epochs: int, epochs_decay: int) -> Config:
+    """The settings with so many enhancers."""
+    left = config.enhancers - count
+    changes = {
+        "enhancers": count,
+        "generator_width": config.generator_width * 2**left,
+        "discriminator_scales": config.discriminator_scales - left,
+        "epochs": epochs,
+        "epochs_decay": epochs_decay,
+    }
+    return config.model_copy(update=changes)
 
 
 def build(config: Config, semantics: Semantics) -> Players:
@@ -112,11 +184,15 @@ def build(config: Config, semantics: Semantics) -> Players:
             "norm": config.norm,
         },
     }
+    kind: type[nn.Module] = networks.GlobalGenerator
+    if config.enhancers:
+        kind = networks.CoarseToFineGenerator
+        arguments["generator"] |= {"enhancers": config.enhancers, "enhancer_blocks": config.enhancer_blocks}
     trained = {
-        "generator": networks.initialise(networks.GlobalGenerator(**arguments["generator"])),
+        "generator": networks.initialise(kind(**arguments["generator"])),
         "discriminator": networks.initialise(networks.MultiscaleDiscriminator(**arguments["discriminator"])),
     }
-    descriptions = {"generator": {"class": "pix2pixhd.GlobalGenerator", "arguments": arguments["generator"]}}
+    descriptions = {"generator": {"class": f"pix2pixhd.{kind.__name__}", "arguments": arguments["generator"]}}
     if not config.features:
         style = None
     else:
@@ -130,11 +206,11 @@ def build(config: Config, semantics: Semantics) -> Players:
 
 
 def optimizers(config: Config, players: Players) -> dict[str, Optimizer]:
-    """Adam for generator and encoder together, Adam for the discriminators (appendix A)."""
+    """Adam for generator and encoder together, Adam for the discriminators (appendix A); for what is not frozen."""
     sides = {"generator": ("generator", "encoder"), "discriminator": ("discriminator",)}
     return {
         side: Adam(
-            [p for name in names if name in players.trained for p in players.trained[name].parameters()],
+            [p for n in names if n in players.trained for p in players.trained[n].parameters() if p.requires_grad],
             lr=config.lr,
             betas=(config.beta1, config.beta2),
         )

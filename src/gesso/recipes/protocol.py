@@ -52,6 +52,10 @@ class TrainingConfig(BaseModel):
         False, description="compute activations again in the backward pass instead of keeping them, to save memory"
     )
     channels_last: bool = Field(False, description="keep the channels of a pixel together in memory; for GPUs")
+    init_from: str | None = Field(
+        None,
+        description="run folder or model file whose networks the training takes over; it begins with the phase they fit",
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of initial weights, data order, augmentation and noise")
 
     workers: int = Field(1, ge=0, description="processes that load data")
@@ -85,6 +89,26 @@ class Players:
     style: dict[str, Any] | None = None  # what the style is made of, for the model file
 
 
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of a training, at the end of which networks may grow.
+
+    Attributes:
+        name: For people and file names.
+        config: The settings in this phase; its epochs are its own.
+        shrink: How many times smaller photographs and maps are than at the end of the training.
+        frozen: Prefixes of names (NETWORK.PARAMETER) of what is not trained.
+        new: Prefixes of names of weights that this phase begins with fresh; all others come from the phase before, whose own
+            weights of these names are dropped.
+    """
+
+    name: str
+    config: Any
+    shrink: int = 1
+    frozen: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+
+
 class Engine(Protocol):
     """What a training step needs of Lightning Fabric."""
 
@@ -114,6 +138,9 @@ class Recipe(Protocol):
     def multiple(self, config: Any) -> int:
         """What height and width of a layout must be multiples of."""
 
+    def phases(self, config: Any) -> Sequence[Phase]:
+        """The stretches of a training in their order; at least one."""
+
     def build(self, config: Any, semantics: Semantics) -> Players:
         """Networks with their initial weights, drawn from the global random state."""
 
@@ -121,7 +148,7 @@ class Recipe(Protocol):
         """One optimizer per side of the game."""
 
     def learning_rates(self, config: Any, epoch: float) -> dict[str, float]:
-        """Learning rate of each optimizer as a pure function of progress, in passes over the data."""
+        """Learning rate of each optimizer as a pure function of progress, in passes over the data within a phase."""
 
     def needs_instances(self, config: Any) -> bool:
         """Whether batches must hold instance maps, beyond those for the boundary channel."""

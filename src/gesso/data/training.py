@@ -1,0 +1,54 @@
+"""What a training learns from: datasets for learning and validation with the meaning of their tensors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from torch.utils.data import Dataset
+
+from gesso.labels import LabelSpace, Semantics
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from.
+
+    Attributes:
+        training: Items as `gesso.data.dataset.SemanticDataset` gives them for keys (index, epoch).
+        validation: The same for held-out samples; None if there are none.
+        space: The classes; None in photo-to-photo tasks.
+        semantics: What the networks' input is made of.
+        preprocessing: Kept in the model file.
+        origin: Where the data came from, kept in config.json.
+    """
+
+    training: Dataset[dict[str, Any]]
+    validation: Dataset[dict[str, Any]] | None
+    space: LabelSpace | None
+    semantics: Semantics
+    preprocessing: Mapping[str, Any]
+    origin: Mapping[str, Any]
+
+    def facts(self) -> dict[str, Any]:
+        """What must stay the same for a run to go on; digests of the names of the samples and of the label space."""
+        names = [sample.name for sample in getattr(self.training, "samples", ())]
+        space = self.space.model_dump_json() if self.space else ""
+        return {
+            "samples": len(self.training),  # type: ignore[arg-type]
+            "names": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
+            "label_space": hashlib.sha256(space.encode()).hexdigest()[:16],
+            "semantics": self.semantics.model_dump(),
+        }
+
+    def shrunk(self, shrink: int, multiple: int) -> TrainingData:
+        """The same data at 1/shrink of the size, for networks that take sizes in multiples of `multiple`."""
+        if shrink == 1:
+            return self
+        changes = {"shrink": shrink, "multiple": multiple}
+        training, validation = (
+            cast(Any, d) and cast(Any, d).shrunk(**changes) for d in (self.training, self.validation)
+        )
+        return replace(self, training=training, validation=validation, preprocessing={**self.preprocessing, **changes})

@@ -1,0 +1,424 @@
+"""What a run works with in each of its phases, and how one phase takes over from another: networks, optimizers, averages.
+
+A run is a row of phases (coarse-to-fine training has several, most trainings one). Inside a phase nothing changes but weights;
+at a border the next phase is built and takes over every weight but those that it names as new. What it takes over has the form
+of a saved state, so that a run killed at a border goes on like one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import is_wrapped
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gesso import checkpoints
+from gesso.checkpoints import ModelInfo, NetworkDescription, StyleDescription
+from gesso.data.training import TrainingData
+from gesso.errors import ConfigError, TrainingError
+from gesso.recipes.protocol import Phase, Players, Recipe, TrainingConfig
+from gesso.train_log import RETRY
+
+
+class WrongWeightsError(Exception):
+    """Weights are not those of the networks that they are meant for; says which tensors differ."""
+
+
+SYNTHESIS = ("generator", "encoder")  # what a model file holds
+NONE = ("\0",)  # a prefix that no name has
+Parts = dict[str, dict[str, Tensor]]  # of a state: networks, optimizers, averaged
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A phase in its place in the run.
+
+    Attributes:
+        number: Its number among the recipe's phases.
+        phase: What it is.
+        first: Steps taken before it.
+        last: Steps taken after it.
+        model: Name of the model file that stays when it is over; empty in a run of one phase.
+    """
+
+    number: int
+    phase: Phase
+    first: int
+    last: int
+    model: str = ""
+
+
+@dataclass
+class Session:
+    """Everything a run works with in one phase."""
+
+    fabric: Fabric
+    recipe: Recipe
+    stage: Stage
+    begin: int
+    data: TrainingData
+    run: Path
+    players: Players
+    optimizers: dict[str, Optimizer]
+    averaged: dict[str, nn.Module]
+
+    @property
+    def config(self) -> TrainingConfig:
+        """The settings of this phase."""
+        return self.stage.phase.config
+
+    @property
+    def samples(self) -> int:
+        """How many training samples there are."""
+        return len(self.data.training)  # type: ignore[arg-type]
+
+    def epoch(self, step: int) -> float:
+        """Passes over the data in this phase before a step."""
+        return (step - self.stage.first) * self.config.batch / self.samples
+
+    def for_synthesis(self) -> dict[str, nn.Module]:
+        """The networks that the model file holds: averaged ones where there are any."""
+        trained = self.players.trained
+        return {n: self.averaged.get(n, _bare(trained[n])) for n in SYNTHESIS if n in trained}
+
+
+def total_steps(config: TrainingConfig, samples: int) -> int:
+    """Steps of a phase: every sample is seen `epochs + epochs_decay` times, the last step is filled up."""
+    return -(-(config.epochs + config.epochs_decay) * samples // config.batch)
+
+
+def stages(recipe: Recipe, config: TrainingConfig, samples: int, begin: int = 0) -> list[Stage]:
+    """The phases of a run in their order, from the one numbered `begin`."""
+    found: list[Stage] = []
+    first, phases = 0, recipe.phases(config)
+    for number, phase in enumerate(phases):
+        if number >= begin:
+            last = first + total_steps(phase.config, samples)
+            model = f"{number + 1}-{phase.name.replace(' ', '-')}.safetensors" if len(phases) > 1 else ""
+            found.append(Stage(number, phase, first, last, model))
+            first = last
+    return found
+
+
+def _bare(network: nn.Module) -> nn.Module:
+    """A network without Fabric around it: one process can run it alone, while the others wait."""
+    return cast(nn.Module, network.module) if is_wrapped(network) else network
+
+
+# --------------------------------------------------------------------------------------------------- opening a phase
+
+
+def open_session(
+    fabric: Fabric,
+    recipe: Recipe,
+    data: TrainingData,
+    run: Path,
+    stage: Stage,
+    begin: int,
+    parts: Parts,
+    new: tuple[str, ...],
+    resumed: bool,
+) -> Session:
+    """Build the networks of a phase and put in what came before.
+
+    Args:
+        fabric: The engine.
+        recipe: A module of `gesso.recipes`.
+        data: What the whole run learns from; the phase sees it at its own size.
+        run: The run folder.
+        stage: The phase.
+        begin: Number of the run's first phase.
+        parts: Earlier weights and moments; empty at the very beginning.
+        new: Prefixes of names whose weights are the phase's own, such as those of a network that was just added.
+        resumed: Whether the parts are a state of this very phase, of which nothing may be missing.
+
+    Raises:
+        WrongWeightsError: The earlier weights are not those that the phase takes over; the message names what differs.
+    """
+    phase = stage.phase
+    torch.manual_seed(phase.config.seed + 7919 * stage.number)
+    players = recipe.build(phase.config, data.semantics)
+    if parts:
+        fill(players.trained, parts["networks"], new)
+    averaged = {
+        n: copy.deepcopy(players.trained[n]).eval() for n in SYNTHESIS if n in players.trained and phase.config.ema
+    }
+    if averaged and (resumed or parts.get("averaged")):
+        fill(averaged, parts.get("averaged", {}), new)
+    freeze(players, phase)
+    layout = torch.channels_last if phase.config.channels_last else torch.contiguous_format
+    for network in [*players.trained.values(), *averaged.values()]:
+        network.to(fabric.device, memory_format=layout)  # type: ignore[call-overload]  # before the moments, which follow
+    optimizers = recipe.optimizers(phase.config, players)
+    for side, optimizer in optimizers.items():
+        order, tensors = _parameter_names(optimizer, players), parts.get("optimizers", {})
+        had = {name for key in tensors for owner, name, _ in [key.split("/")] if owner == side}
+        if resumed and had and had != set(order):
+            raise WrongWeightsError(f"the moments of {side} are of other parameters, or of fewer")
+        # They go on where an optimizer has the parameters that it had; otherwise they begin anew.
+        if had == set(order) and not any(name.startswith(new or NONE) for name in order):
+            checkpoints.restore_optimizer(side, optimizer, order, tensors)
+    view = data.shrunk(phase.shrink, recipe.multiple(phase.config))
+    return Session(fabric, recipe, stage, begin, view, run, players, optimizers, averaged)
+
+
+def fill(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], new: tuple[str, ...] = ()) -> None:
+    """Put earlier weights into networks, all of them but those whose names begin with one of `new`.
+
+    Raises:
+        WrongWeightsError: A tensor is missing, left over, or of another shape.
+    """
+    wanted = named(networks)
+    if found := misfits(wanted, tensors, new):
+        raise WrongWeightsError("; ".join(found[:4]))
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            if not name.startswith(new or NONE):
+                tensor.copy_(tensors[name])
+
+
+def misfits(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], new: tuple[str, ...]) -> list[str]:
+    """What keeps weights from being taken over, a line each; empty when they fit."""
+    kept = {k: v for k, v in wanted.items() if not k.startswith(new or NONE)}
+    there = {k: v for k, v in tensors.items() if not k.startswith(new or NONE)}
+    lines = [f"{k} is missing" for k in kept if k not in there]
+    lines += [f"{k} is left over" for k in there if k not in kept]
+    return lines + [
+        f"{k} has shape {tuple(there[k].shape)}, {tuple(v.shape)} is needed"
+        for k, v in kept.items()
+        if k in there and there[k].shape != v.shape
+    ]
+
+
+def freeze(players: Players, phase: Phase) -> None:
+    """Let what the phase keeps fixed have no gradient."""
+    if phase.frozen:
+        for name, network in players.trained.items():
+            for key, parameter in network.named_parameters():
+                parameter.requires_grad_(not f"{name}.{key}".startswith(phase.frozen))
+
+
+def _parameter_names(optimizer: Optimizer, players: Players) -> list[str]:
+    names = {id(p): f"{n}.{k}" for n, network in players.trained.items() for k, p in _bare(network).named_parameters()}
+    return [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+
+
+def to_device(session: Session) -> None:
+    """Hand networks and optimizers to the engine."""
+    fabric, players = session.fabric, session.players
+    for name, network in players.trained.items():
+        players.trained[name] = fabric.setup_module(network.train())
+    for helper in [*players.frozen.values(), *session.averaged.values()]:
+        helper.requires_grad_(False).to(fabric.device)
+    for side, optimizer in session.optimizers.items():
+        session.optimizers[side] = fabric.setup_optimizers(optimizer)  # type: ignore[assignment]
+
+
+# ------------------------------------------------------------------------------------------------------------- saving
+
+
+def parts_of(session: Session) -> Parts:
+    """Everything that a later step depends on, as a state holds it."""
+    players = session.players
+    orders = {side: _parameter_names(optimizer, players) for side, optimizer in session.optimizers.items()}
+    return {
+        "networks": named(players.trained),
+        "optimizers": checkpoints.optimizer_tensors(session.optimizers, orders),
+        "averaged": named(session.averaged),
+    }
+
+
+def named(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """All tensors of networks, as NETWORK.NAME."""
+    return {f"{n}.{k}": value for n, network in networks.items() for k, value in _bare(network).state_dict().items()}
+
+
+def save(session: Session, step: int) -> None:
+    """Write the state of a run, then its model file; at the end of one of several phases also a copy that stays."""
+    players, data, stage = session.players, session.data, session.stage
+    for name, network in players.trained.items():
+        if not all(bool(p.isfinite().all()) for p in network.parameters()):
+            raise TrainingError(f"Weights of the {name} became infinite or not a number by step {step}. {RETRY}")
+    document = {"samples": session.samples, "phase": stage.number, "phase_began": stage.first, "begin": session.begin}
+    checkpoints.save_state(session.run / "state", step, parts_of(session), document, session.config.keep)
+    networks = session.for_synthesis()
+    info = ModelInfo(
+        recipe=session.recipe.NAME,
+        preset=session.config.preset,
+        networks={n: NetworkDescription.model_validate(players.descriptions[n]) for n in networks},
+        label_space=data.space,
+        semantics=data.semantics,
+        preprocessing=dict(data.preprocessing),
+        style=StyleDescription.model_validate(players.style) if players.style else None,
+        step=step,
+    )
+    model = session.run / "model.safetensors"
+    checkpoints.save_model(model, {n: m.state_dict() for n, m in networks.items()}, info)
+    if step == stage.last and stage.model:
+        checkpoints.write_safely(session.run / "phases" / stage.model, lambda temporary: _same_file(model, temporary))
+
+
+def _same_file(model: Path, other: Path) -> None:
+    """A second name for a file that is never written to, or a copy where the disk knows no second names."""
+    try:
+        os.link(model, other)
+    except OSError:
+        shutil.copyfile(model, other)
+
+
+# ------------------------------------------------------------------------------------------- where a run is taken up
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run is taken up.
+
+    Attributes:
+        step: Steps already taken.
+        begin: Number of the run's first phase.
+        number: Number of the phase to open.
+        parts: Weights and moments to open it with; empty at the very beginning.
+        new: Prefixes of names whose weights are not among them.
+        told: Lines for people, about what another training gave.
+    """
+
+    step: int = 0
+    begin: int = 0
+    number: int = 0
+    parts: Parts | None = None
+    new: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+
+
+def find_start(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData) -> Start:
+    """The newest state of the run folder, or the networks that --init-from names, or nothing.
+
+    Raises:
+        ConfigError: --init-from does not fit the training.
+        ModelFileError: The state or the model file is damaged.
+    """
+    kept = checkpoints.states(run / "state")
+    if not kept:
+        return _seeded(Path(config.init_from), recipe, config, data) if config.init_from else Start()
+    document, parts = checkpoints.load_state(kept[-1])
+    try:
+        step, begin = int(document["step"]), int(document.get("begin", 0))
+        number = int(document.get("phase", 0))
+        assert "networks" in parts and "optimizers" in parts
+    except (KeyError, ValueError, AssertionError) as error:
+        raise checkpoints.damaged_state(kept[-1], error) from None
+    return Start(step, begin, number, parts)
+
+
+def _seeded(path: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData) -> Start:
+    """Another training's networks, and the latest phase that can take over from them."""
+    info, parts = read_networks(path)
+    if (info.semantics, info.label_space) != (data.semantics, data.space):
+        theirs, ours = (s.name if s else "pictures" for s in (info.label_space, data.space))
+        raise ConfigError(
+            f"--init-from {path} was trained on {theirs} ({info.semantics}), these data are {ours} ({data.semantics}): "
+            "channels would change their meaning. Use data in the same label space."
+        )
+    networks, misfit = parts["networks"], ["there is no phase"]
+    judged = any(name.startswith("discriminator.") for name in networks)
+    phases = recipe.phases(config)
+    for number in reversed(range(len(phases))):
+        new = phases[number].new if judged else (*phases[number].new, "discriminator.")
+        with torch.device("meta"):
+            wanted = named(recipe.build(without_helpers(phases[number].config), data.semantics).trained)
+        if not (lines := misfits(wanted, networks, new)):
+            return Start(0, number, number, parts, new, _tell(path, wanted, new, phases[number].name))
+        misfit = min(misfit, lines, key=len) if misfit != ["there is no phase"] else lines
+    raise ConfigError(
+        f"--init-from {path} fits none of the phases of this training ({', '.join(p.name for p in phases)}); nearest: "
+        f"{'; '.join(misfit[:3])}{f' and {len(misfit) - 3} more' if len(misfit) > 3 else ''}. Use the widths and depths that "
+        "it was trained with; gesso info shows them."
+    )
+
+
+def read_networks(path: Path) -> tuple[ModelInfo, Parts]:
+    """What a run folder (networks and averages of its newest state) or a model file holds.
+
+    Raises:
+        ModelFileError: There is neither, or it is damaged.
+    """
+    if path.is_dir():
+        info = checkpoints.read_info(path / "model.safetensors")
+        if kept := checkpoints.states(path / "state"):
+            _, parts = checkpoints.load_state(kept[-1])
+            return info, {k: parts.get(k, {}) for k in ("networks", "averaged")}
+        path = path / "model.safetensors"
+    model = checkpoints.load_model(path)
+    return model.info, {"networks": named(model.networks), "averaged": named(model.networks)}
+
+
+def without_helpers(config: TrainingConfig) -> TrainingConfig:
+    """The same settings without frozen helpers, whose weights would have to be read."""
+    return config.model_copy(update={"vgg": False}) if getattr(config, "vgg", False) else config
+
+
+def _tell(path: Path, wanted: Mapping[str, Tensor], new: tuple[str, ...], phase: str) -> tuple[str, ...]:
+    outer = [p for p in new if not any(p != other and p.startswith(other) for other in new)]
+    fresh = {prefix: sum(k.startswith(prefix) for k in wanted) for prefix in outer}
+    kept = sum(not k.startswith(new or NONE) for k in wanted)
+    listed = ", ".join(f"{prefix.rstrip('.')} ({count} tensors)" for prefix, count in fresh.items() if count)
+    return (f"{kept} tensors from {path}; training begins with phase {phase}", f"new: {listed or 'nothing'}")
+
+
+def check_run(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData, free: set[str]) -> None:
+    """Refuse to go on in a run folder that was begun with other settings or other data.
+
+    Args:
+        run: The run folder.
+        recipe: A module of `gesso.recipes`.
+        config: The settings now.
+        data: The data now.
+        free: Settings that may change between attempts.
+
+    Raises:
+        ConfigError: Naming every setting that differs.
+    """
+    path = run / "config.json"
+    if not checkpoints.states(run / "state") or not path.exists():
+        return
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        settings, facts = dict(begun), dict(begun.get("data", {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is damaged ({error}). Mend it, or give another --out.") from None
+    defaults = json.loads(type(config).model_construct().model_dump_json())  # for settings that came with a later gesso
+    settings = {**defaults, **settings}
+    wanted = {"recipe": recipe.NAME, **json.loads(config.model_dump_json())}
+    different = [k for k, v in wanted.items() if k not in free and settings.get(k) != v]
+    if different:
+        listed = ", ".join(f"{k} ({settings.get(k)} there, {wanted[k]} now)" for k in different)
+        raise ConfigError(
+            f"{run} was begun with other settings: {listed}. Use them again to go on, or give another --out."
+        )
+    for name, now in data.facts().items():
+        if (there := facts.get(name, now)) != now:
+            raise ConfigError(
+                f"{run} was begun on other data: {name} {there} there, {now} now. Restore the data, or use another --out."
+            )
+
+
+def write_config(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData) -> None:
+    """Write config.json: every setting, and where the data came from."""
+    settings = json.loads(config.model_dump_json())
+    origin = {**data.origin, **data.facts()}
+    text = json.dumps({"recipe": recipe.NAME, **settings, "data": origin}, indent=1) + "\n"
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    checkpoints.write_safely(run / "config.json", write)
