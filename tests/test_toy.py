@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.cluster.vq import kmeans2
+from scipy.ndimage import binary_erosion, uniform_filter
 
 from gesso.data import layouts, toy
 from gesso.data.toy import Scene
@@ -269,6 +270,28 @@ def test_clusters_are_the_styles(scenes: list[Scene], name: str, least: int, rig
     starts = np.array([colours[styles == style].mean(0) for style in STYLES[name]])
     _, cluster = kmeans2(colours, starts, minit="matrix")
     assert (np.array(list(STYLES[name]))[cluster] == styles).mean() > right
+
+
+def test_texture_alone_tells_road_surfaces_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same streets paved both ways: mean colours differ far less than between streets, contrast far more."""
+    colours, contrasts = np.empty((2, 12, 3)), np.empty((2, 12))
+    for index in range(12):
+        world = compose(np.random.default_rng([6, index]), "day")
+        for number, surface in enumerate(("asphalt", "cobbles")):
+            street = dataclasses.replace(world.street, surface=surface)
+            paved = dataclasses.replace(world, street=street)
+            monkeypatch.setattr(toy, "compose", lambda *_, paved=paved: paved)
+            made = toy.scene(6, index)
+            assert made.attributes["road_surface"] == surface
+            road, grey = made.label == Kind.ROAD, made.image.mean(axis=2)
+            mean = uniform_filter(grey, 5)
+            contrast = np.sqrt(np.maximum(uniform_filter(grey**2, 5) - mean**2, 0)) / mean
+            colours[number, index] = made.image[road].mean(axis=0)
+            contrasts[number, index] = np.median(contrast[binary_erosion(road, np.ones((5, 5)))])
+    asphalt, cobbles = colours
+    assert (np.abs((cobbles - asphalt).mean(axis=0)) < 0.1 * asphalt.std(axis=0)).all()
+    assert (np.abs(cobbles - asphalt) < 3).all()
+    assert contrasts[1].min() > 1.5 * contrasts[0].max()
 
 
 def test_dusk_is_darker_and_warmer_than_an_overcast_day(scenes: list[Scene]) -> None:

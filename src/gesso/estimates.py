@@ -27,7 +27,7 @@ from gesso.devices import choose_device
 from gesso.labels import Semantics
 from gesso.networks.vgg import VGG19
 from gesso.recipes.protocol import Batch, Players, Recipe, TrainingConfig
-from gesso.train import SYNTHESIS
+from gesso.session import SYNTHESIS, freeze
 
 MIB = 2**20
 
@@ -74,6 +74,7 @@ def estimate(
     *,
     device: str = "cpu",
     measure: bool = True,
+    frozen: tuple[str, ...] = (),
 ) -> Estimate:
     """Estimate a training step without allocating its networks.
 
@@ -86,6 +87,7 @@ def estimate(
         semantics: What the networks' input is made of.
         size: Height and width that the networks see, after preprocessing.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps": where time is measured.
+        frozen: Prefixes of names of what is not trained, as a phase has them.
         measure: Whether to take the time of a convolution, once per process and for at most about a second.
 
     Raises:
@@ -93,6 +95,7 @@ def estimate(
         ConfigError: The device is not on this machine.
     """
     players = _build(recipe, config, semantics)
+    freeze(players, frozen)
     trained = sum(map(_numbers, players.trained.values()))
     flops, peak = _rehearse(recipe, config, players, semantics, size)
     seconds = None

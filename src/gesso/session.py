@@ -155,7 +155,7 @@ def open_session(
     }
     if averaged and (resumed or parts.get("averaged")):
         fill(averaged, parts.get("averaged", {}), new)
-    freeze(players, phase)
+    freeze(players, phase.frozen)
     layout = torch.channels_last if phase.config.channels_last else torch.contiguous_format
     for network in [*players.trained.values(), *averaged.values()]:
         network.to(fabric.device, memory_format=layout)  # type: ignore[call-overload]  # before the moments, which follow
@@ -200,12 +200,11 @@ def misfits(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], new: tu
     ]
 
 
-def freeze(players: Players, phase: Phase) -> None:
-    """Let what the phase keeps fixed have no gradient."""
-    if phase.frozen:
-        for name, network in players.trained.items():
-            for key, parameter in network.named_parameters():
-                parameter.requires_grad_(not f"{name}.{key}".startswith(phase.frozen))
+def freeze(players: Players, frozen: tuple[str, ...]) -> None:
+    """Let parameters whose names (NETWORK.PARAMETER) begin with one of `frozen` have no gradient."""
+    for name, network in players.trained.items():
+        for key, parameter in network.named_parameters():
+            parameter.requires_grad_(not f"{name}.{key}".startswith(frozen or NONE))
 
 
 def _parameter_names(optimizer: Optimizer, players: Players) -> list[str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gesso.data.layouts import Listing
     from gesso.labels import Semantics
     from gesso.recipes.protocol import Recipe, TrainingConfig
+    from gesso.session import Stage
     from gesso.train import TrainingData
 
 FOLDERS = ("labels", "images", "instances", "sources")  # of DataFlags
@@ -243,6 +244,10 @@ def open_data(
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(e, {}, {}, "") for e in error.errors())) from None
     semantics = find_semantics(listing, config)
+    if semantics.source_channels and getattr(config, "features", 0):
+        raise ConfigError(
+            "--instance-features and --label-features need label maps, which say where objects are; these data are pictures."
+        )
     instances = semantics.boundary or recipe.needs_instances(config)
     held_out = list(open_listing(None, apart, "").samples) if apart else _held_out(data, flags, val_split, split)
 
@@ -294,25 +299,40 @@ def _held_out(data: Path | None, flags: DataFlags, val_split: str, split: str) -
 
 
 def show_plan(recipe: Recipe, config: TrainingConfig, data: TrainingData, device: str, console: Console) -> None:
-    """Settings, sizes and an estimate of memory and time."""
+    """Settings, phases, sizes and an estimate of memory and time."""
     from gesso.devices import choose_device
-    from gesso.estimates import estimate
-    from gesso.train import total_steps
+    from gesso.session import stages
 
     samples = len(data.training)  # type: ignore[arg-type]
-    first = next(iter(track([data.training[0]], "reading", 1, console)))
-    size = tuple(next(first[k] for k in ("image", "label", "source") if k in first).shape[-2:])
-    guess = estimate(recipe, config, data.semantics, (size[0], size[1]), device=choose_device(device))
     console.print_json(json.dumps({"recipe": recipe.NAME, **json.loads(config.model_dump_json())}))
-    steps = total_steps(config, samples)
+    plan = stages(recipe, config, samples)
+    for stage in plan:
+        if len(plan) > 1:
+            console.print(f"\nphase {stage.number + 1} of {len(plan)}: [bold]{stage.phase.name}[/bold]")
+        view = data.shrunk(stage.phase.shrink, recipe.multiple(stage.phase.config))
+        console.print(_phase_table(recipe, stage, view, choose_device(device), console))
+
+
+def _phase_table(recipe: Recipe, stage: Stage, data: TrainingData, device: str, console: Console) -> Table:
+    from gesso.estimates import estimate
+
+    phase, steps = stage.phase, stage.last - stage.first
+    first = next(iter(track([data.training[0]], "reading", 1, console)))
+    high, wide = next(first[k] for k in ("image", "label", "source") if k in first).shape[-2:]
+    guess = estimate(recipe, phase.config, data.semantics, (high, wide), device=device, frozen=phase.frozen)
     table = Table.grid(padding=(0, 2))
-    table.add_row("data", f"{samples} samples, {size[0]}x{size[1]} after preprocessing")
+    table.add_row("data", f"{len(data.training)} samples, {high}x{wide} after preprocessing")  # type: ignore[arg-type]
     table.add_row("semantics", f"{data.semantics.channels} channels: {data.semantics}")
+    table.add_row("steps", f"{stage.first} to {stage.last}: {phase.config.epochs} + {phase.config.epochs_decay} epochs")
     for name, count in guess.parameters.items():
         table.add_row(name, f"{count:,} parameters")
+    if phase.frozen:
+        table.add_row("standing still", ", ".join(prefix.rstrip(".") for prefix in phase.frozen))
+    if phase.new:
+        table.add_row("new", ", ".join(prefix.rstrip(".") for prefix in phase.new))
     table.add_row("arithmetic", f"{guess.flops / 1e9:.1f} GFLOP per step")
     table.add_row("memory", f"about {guess.memory / 2**30:.1f} GiB at the peak")
     if guess.seconds is not None:
         hours = guess.seconds * steps / 3600
         table.add_row("time", f"about {guess.seconds:.2f} s per step here, {hours:.1f} h for all {steps} steps")
-    console.print(table)
+    return table

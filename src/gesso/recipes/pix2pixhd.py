@@ -94,7 +94,15 @@ _CITYSCAPES_1024P: dict[str, Any] = {
     "epochs": 40,
     "epochs_decay": 50,
 }
-_SMALL: dict[str, Any] = {"generator_width": 24, "generator_downs": 3, "generator_blocks": 4, "discriminator_width": 32}
+_SMALL: dict[str, Any] = {
+    "generator_width": 24,
+    "generator_downs": 3,
+    "generator_blocks": 4,
+    "discriminator_width": 32,
+    "encoder_width": 8,
+    "encoder_downs": 3,
+    "enhancer_blocks": 2,
+}
 
 PRESETS: dict[str, Config] = {
     # Official code, scripts of the 512p model: width 1024, batch 1, 100 + 100 epochs, all losses at their defaults.

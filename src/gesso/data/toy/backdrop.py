@@ -8,7 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from gesso.data.toy.paint import ORDINALS, OVERSAMPLE, BoolArray, Canvas, View, blend, cover, fractal, grain, planes, sample
+from gesso.data.toy.paint import (
+    ORDINALS,
+    OVERSAMPLE,
+    BoolArray,
+    Canvas,
+    View,
+    blend,
+    cover,
+    fractal,
+    grain,
+    planes,
+    sample,
+)
 from gesso.data.toy.world import STYLES, FloatArray, Kind, Prop, Street, World
 
 MARKING_WIDTH = 0.14  # metres
@@ -139,7 +151,7 @@ def _stones(ground: Ground, offset: float) -> FloatArray:
 def _joint(aside: FloatArray, period: float, footprint: FloatArray) -> FloatArray:
     """Share of a pixel that lies on a joint, `aside` metres from the middle of a stone `period` metres long."""
     inside = np.abs(aside) - (period - JOINT) / 2
-    return np.minimum(cover(inside, footprint) + cover(inside - JOINT, footprint) * -1, JOINT / footprint)
+    return cover(inside, footprint) - cover(inside - JOINT, footprint)
 
 
 def _slabs(ground: Ground, noise: FloatArray, fine: FloatArray) -> FloatArray:
