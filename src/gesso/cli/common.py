@@ -33,6 +33,8 @@ class DataFlags:
         convention: Folder convention of DATA; "auto" recognises it.
         direction: Which half of side-by-side pictures is the input.
         space: Label space: a published name such as cityscapes, or a labels.json.
+        input: What the files in the place of label maps are: "image" takes them as pictures of any channels (edges, drawings);
+            "auto" as label maps, unless the folders say that they are pictures.
     """
 
     labels: Path | None = None
@@ -42,6 +44,7 @@ class DataFlags:
     convention: str = "auto"
     direction: Literal["AtoB", "BtoA"] = "AtoB"
     space: str | None = None
+    input: Literal["auto", "image"] = "auto"
 
 
 Data = Annotated[DataFlags | None, Parameter(name="*")]
@@ -51,7 +54,7 @@ def open_listing(data: Path | None, flags: DataFlags, split: str) -> Listing:
     """The samples that a command was pointed at.
 
     Raises:
-        ConfigError: Neither or both of DATA and folders were given.
+        ConfigError: Neither or both of DATA and folders were given, or pictures with what belongs to label maps.
         DataError: Nothing can be read there.
     """
     from gesso.data import layouts
@@ -62,21 +65,36 @@ def open_listing(data: Path | None, flags: DataFlags, split: str) -> Listing:
         raise ConfigError(
             "Give either a dataset folder, or --labels (or --sources) with --images; not both, not neither."
         )
+    if flags.input == "image":
+        _refuse_meanings(flags)
     if data is None:
         listing = layouts.folders(
             labels=flags.labels, images=flags.images, instances=flags.instances, sources=flags.sources
         )
     else:
         listing = layouts.find(data, split, flags.convention)
+    if flags.input == "image":
+        listing = layouts.as_pictures(listing)
     if flags.direction == "BtoA":
         listing = _turned(listing)
     return replace(listing, space=resolve(flags.space)) if flags.space else listing
 
 
+def _refuse_meanings(flags: DataFlags) -> None:
+    """Pictures have no classes and no objects."""
+    for name in ("space", "instances"):
+        if (value := getattr(flags, name)) is not None:
+            raise ConfigError(
+                f"--{name} {value} gives label maps a meaning, but --input image takes them as pictures; leave one out."
+            )
+
+
 def _turned(listing: Listing) -> Listing:
     """Input and photograph exchanged."""
     if any(sample.label for sample in listing.samples):
-        raise ConfigError(f"--direction BtoA is for pairs of pictures; {listing.root} holds label maps.")
+        raise ConfigError(
+            f"--direction BtoA is for pairs of pictures; {listing.root} holds label maps. If they are pictures: --input image."
+        )
     samples = tuple(
         replace(s, half="BtoA") if s.half else replace(s, source=s.image, image=s.source) for s in listing.samples
     )
@@ -92,7 +110,8 @@ def require_space(listing: Listing) -> None:
     if listing.space is None and any(sample.label for sample in listing.samples):
         raise DataError(
             f"The label maps in {listing.root} have no label space: nothing says which class a value means. Name one with "
-            "--space (a published name or a labels.json), or let gesso doctor write one with --write-labels."
+            "--space (a published name or a labels.json), or let gesso doctor write one with --write-labels. If they are "
+            "pictures, such as edges or drawings: --input image."
         )
 
 

@@ -112,6 +112,7 @@ def train_command(data: Path | None, flags: DataFlags, split: str, preset: str) 
         value = getattr(flags, name)
         words += [f"--{name}", str(value)] if value is not None else []
     words += ["--direction", flags.direction] if flags.direction != "AtoB" else []
+    words += ["--input", flags.input] if flags.input != "auto" else []
     words += ["--split", split] if split != "train" else []
     words += ["--convention", flags.convention] if flags.convention != "auto" else []
     return shlex.join([*words, "--preset", preset, "--out", "run"])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gesso.train import TrainingData
 
 FOLDERS = ("labels", "images", "instances", "sources")  # of DataFlags
+READ_AS = ("convention", "direction", "space", "input")  # of DataFlags too
 
 
 def _settings() -> type[BaseModel]:
@@ -93,8 +94,9 @@ def train(
     recipe, resolved = resolve(preset, document, settings)
     data, flags, split = find_data(data, flags, split, document)
     console = Console(quiet=os.environ.get("RANK", "0") != "0")
-    apart = DataFlags(labels=val_labels, images=val_images, sources=val_sources) if val_labels or val_sources else None
-    learning = open_data(recipe, resolved, data, flags, split, val_split, apart)
+    apart = DataFlags(val_labels, val_images, sources=val_sources, direction=flags.direction, input=flags.input)
+    held_out = apart if val_labels or val_sources else None
+    learning = open_data(recipe, resolved, data, flags, split, val_split, held_out)
     say_components(learning.training, console)
     if dry_run:
         show_plan(recipe, resolved, learning, device, console)
@@ -138,11 +140,11 @@ def find_data(
         raise ConfigError(
             f"{document['__file__']}: data {origin!r} is not the data of a run; give the dataset folder after gesso train."
         )
-    told = {k: str(origin[k]) for k in ("root", "split", *FOLDERS, "convention", "direction", "space") if origin.get(k)}
-    folders = {k: Path(told[k]) for k in FOLDERS if k in told}
+    told = {k: str(origin[k]) for k in ("root", "split", *FOLDERS, *READ_AS) if origin.get(k)}
+    folders: dict[str, Any] = {k: Path(told[k]) for k in FOLDERS if k in told}
     space = flags.space or told.get("space")
-    direction: Any = told.get("direction", flags.direction)
-    found = replace(flags, **folders, convention=told.get("convention", "auto"), direction=direction, space=space)
+    read_as = {k: told.get(k, getattr(flags, k)) for k in ("direction", "input")}
+    found = replace(flags, **folders, **read_as, convention=told.get("convention", "auto"), space=space)
     root = Path(told["root"]) if "root" in told and not folders else None
     return root, found, split or told.get("split", "train")
 
@@ -151,12 +153,13 @@ def describe_data(listing: Listing, flags: DataFlags, split: str) -> dict[str, A
     """What `find_data` needs to open the same data again; kept in config.json."""
     folders = {k: str(folder.resolve()) for k in FOLDERS if (folder := getattr(flags, k))}
     space = flags.space and (str(Path(flags.space).resolve()) if Path(flags.space).is_file() else flags.space)
-    told = {"convention": None if folders else listing.convention, "direction": flags.direction, "space": space}
+    convention = None if folders else listing.convention
+    told = {"convention": convention, "direction": flags.direction, "space": space, "input": flags.input}
     return {
         "root": str(listing.root.resolve()),
         "split": split,
         **folders,
-        **{k: v for k, v in told.items() if v and v != "AtoB"},
+        **{k: v for k, v in told.items() if v and v not in ("AtoB", "auto")},
     }
 
 

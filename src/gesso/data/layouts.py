@@ -23,6 +23,7 @@ __all__ = [
     "Orphan",
     "Sample",
     "ade20k",
+    "as_pictures",
     "camvid",
     "cityscapes",
     "coco_stuff",
@@ -339,3 +340,12 @@ def find(root: str | Path, split: str = "train", convention: str = "auto") -> Li
     if convention not in CONVENTIONS:
         raise DataError(f"Unknown folder convention {convention!r}; allowed: auto, {', '.join(CONVENTIONS)}.")
     return CONVENTIONS[convention](root, split)
+
+
+def as_pictures(listing: Listing) -> Listing:
+    """Take the files in the place of label maps for what they show: input pictures (edges, drawings) instead of classes.
+
+    Instance maps are left out, and so is the label space. A listing of input pictures stays as it is.
+    """
+    samples = (replace(s, source=s.label, label=None, instance=None) if s.label else s for s in listing.samples)
+    return replace(listing, samples=tuple(samples), space=None)
