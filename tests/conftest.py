@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from gesso.checkpoints import ModelInfo, NetworkDescription, save_model
+from gesso.checkpoints import save_model
 from gesso.data.preprocessing import Preprocessing
 from gesso.data.spaces import published
 from gesso.labels import LabelSpace, Semantics
+from gesso.model_info import ModelInfo, NetworkDescription
 from gesso.networks import pix2pixhd
 from support import shared_folder
 

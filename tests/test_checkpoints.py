@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from gesso import checkpoints
 from gesso.checkpoints import (
     Model,
-    ModelInfo,
     load_model,
     load_state,
     optimizer_tensors,
@@ -29,6 +28,8 @@ from gesso.checkpoints import (
     write_safely,
 )
 from gesso.errors import ModelFileError, TrainingError
+from gesso.model_info import ModelInfo, StyleDescription, StyleTable
+from gesso.networks import pix2pixhd
 
 
 @pytest.fixture
@@ -168,6 +169,88 @@ def test_a_missing_file(tmp_path: Path) -> None:
         read_info(tmp_path / "gone.safetensors")
     with pytest.raises(ModelFileError, match="There is no file"):
         load_model(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------------ styles
+
+STYLED = {"style": {"channels": 2}, "styles": {"modes": 5, "objects": {"car": 3}}}
+
+
+def styled(model: Model, folder: Path, change: Callable[[Tensors, Metadata], Any] = lambda *_: None) -> Path:
+    """The model with two modes of its class 9, as if its generator took two channels more than its layouts have."""
+    description = model.info.networks["generator"]
+    arguments = {**description.arguments, "in_channels": description.arguments["in_channels"] + 2}
+    wider = description.model_copy(update={"arguments": arguments})
+    document = model.info.model_dump(by_alias=True)
+    info = ModelInfo.model_validate({**document, **STYLED, "networks": {"generator": wider.model_dump(by_alias=True)}})
+    styles = {
+        "9.centres": torch.tensor([[0.25, -0.5], [1.0, 0.0]]),
+        "9.sizes": torch.tensor([2, 1]),
+        "9.thumbnails": torch.arange(2 * 4 * 4 * 3, dtype=torch.uint8).view(2, 4, 4, 3),
+    }
+    save_model(folder / "styled.safetensors", {"generator": pix2pixhd.GlobalGenerator(**arguments)}, info, styles)
+    return edited(folder / "styled.safetensors", folder, change)
+
+
+def test_styles_travel_in_the_model_file(model: Model, tmp_path: Path) -> None:
+    found = load_model(styled(model, tmp_path))
+    assert found.info.style == StyleDescription(channels=2, regions="instance")
+    assert found.info.styles == StyleTable(modes=5, objects={"car": 3})
+    assert found.styles.keys() == {"9.centres", "9.sizes", "9.thumbnails"}
+    assert found.styles["9.centres"].tolist() == [[0.25, -0.5], [1.0, 0.0]]
+    assert found.styles["9.sizes"].tolist() == [2, 1]
+    assert found.styles["9.thumbnails"].flatten().tolist() == list(range(96))
+    save_model(tmp_path / "again.safetensors", found.networks, found.info, found.styles)
+    assert load_model(tmp_path / "again.safetensors").hash == found.hash
+    save_model(tmp_path / "without.safetensors", found.networks, found.info)
+    assert load_model(tmp_path / "without.safetensors").hash != found.hash
+
+
+def test_centres_alone_will_do(model: Model, tmp_path: Path) -> None:
+    """Imported clusters have neither sizes nor thumbnails."""
+
+    def strip(tensors: Tensors, metadata: Metadata) -> None:
+        del tensors["styles.9.sizes"], tensors["styles.9.thumbnails"]
+
+    assert load_model(styled(model, tmp_path, strip)).styles.keys() == {"9.centres"}
+
+
+def put(name: str, value: Tensor | None) -> Callable[[Tensors, Metadata], None]:
+    def change(tensors: Tensors, metadata: Metadata) -> None:
+        tensors.pop(f"styles.{name}", None)
+        if value is not None:
+            tensors[f"styles.{name}"] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (field("style", "null"), "holds clusters, but no style"),
+        (field("style", '{"channels": 3}'), "contradicts itself: .* a style of 3, a generator that takes 15"),
+        (field("style", '{"channels": 1}'), r"styles\.9\.centres of shape \(2, 2\)"),
+        (field("style", '{"channels": 2, "regions": "pixel"}'), r"field style\.regions .*'instance' or 'label'"),
+        (field("styles", '{"modes": 0}'), r"field styles\.modes .*greater than or equal to 1"),
+        (put("9.centres", None), r"styles\.9\.sizes, which belongs to no class"),
+        (put("9.centres", torch.zeros(2)), r"styles\.9\.centres of shape \(2,\) and torch\.float32"),
+        (put("9.centres", torch.zeros(0, 2)), r"styles\.9\.centres of shape \(0, 2\)"),
+        (put("9.centres", torch.zeros(2, 2).double()), r"styles\.9\.centres of shape \(2, 2\) and torch\.float64"),
+        (put("9.sizes", torch.zeros(3).long()), r"styles\.9\.sizes of shape \(3,\), whose centres are \(2, 2\)"),
+        (put("9.thumbnails", torch.zeros(2, 4, 4, 1).byte()), r"styles\.9\.thumbnails .* no square pictures"),
+        (put("9.colours", torch.zeros(2, 2)), r"styles\.9\.colours of shape"),
+        (put("11.centres", torch.zeros(2, 2)), r"styles\.11\.centres, which belongs to no class"),
+        (put("09.centres", torch.zeros(2, 2)), r"styles\.09\.centres, which belongs to no class"),
+        (put("car", torch.zeros(2, 2)), r"styles\.car, which belongs to no class"),
+    ],
+)
+def test_styles_that_do_not_fit_are_named(
+    model: Model, tmp_path: Path, change: Callable[[Tensors, Metadata], Any], message: str
+) -> None:
+    path = styled(model, tmp_path, change)
+    with pytest.raises(ModelFileError, match=message) as raised:
+        load_model(path)
+    assert str(path) in str(raised.value)
 
 
 # ------------------------------------------------------------------------------------------------------ safe writing

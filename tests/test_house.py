@@ -42,7 +42,7 @@ def read(path: str | Path) -> str:
 # A room is a module or package directly under gesso; it may import itself and the rooms named here.
 # "gesso" stands for gesso/__init__.py.
 BASE = {"errors", "labels"}
-MODEL = BASE | {"networks", "checkpoints"}
+MODEL = BASE | {"networks", "model_info", "checkpoints"}
 LEAF = MODEL | {"synthesis", "pictures"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -51,7 +51,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "networks": BASE,
     "losses": BASE,
     "recipes": BASE | {"data", "networks", "losses"},
-    "checkpoints": BASE | {"networks"},
+    "model_info": BASE,
+    "checkpoints": BASE | {"model_info", "networks"},
     "pictures": BASE,
     "devices": {"errors"},
     "train_log": BASE | {"pictures"},
@@ -71,7 +72,7 @@ MAY_IMPORT["gesso"] = LEAF | {"losses", "importers"}
 MAY_IMPORT["__main__"] = {"cli"}
 
 PAPERS = {"pix2pix", "pix2pixhd", "spade"}
-HEAVY = ("torch", "scipy", "sklearn", "lightning_fabric", "tensorboard")
+HEAVY = ("torch", "scipy", "skimage", "sklearn", "lightning_fabric", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,9 @@ def wrong_direction(modules: dict[str, str]) -> list[str]:
         papers = PAPERS & {item.imported.rsplit(".", 1)[-1]}
         if source != target and target not in MAY_IMPORT[source]:
             found.append(f"{item}; {source} may import {sorted(MAY_IMPORT[source])}")
-        elif papers and (source in {"session", "train"} or (source == target and PAPERS & {item.importer.rsplit(".", 1)[-1]})):
+        elif papers and (
+            source in {"session", "train"} or (source == target and PAPERS & {item.importer.rsplit(".", 1)[-1]})
+        ):
             found.append(f"{item}; a paper's module stands alone, and train knows no paper")
     return found
 

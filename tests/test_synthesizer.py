@@ -15,11 +15,13 @@ from PIL import Image
 
 import gesso
 from gesso import labels
-from gesso.checkpoints import Model, ModelInfo, NetworkDescription, load_model, save_model
-from gesso.errors import ConfigError, DataError, LabelError, ModelFileError
+from gesso.checkpoints import Model, load_model, save_model
+from gesso.errors import ConfigError, DataError, LabelError, ModelFileError, StyleError
 from gesso.labels import LabelSpace, Semantics
+from gesso.model_info import ModelInfo, NetworkDescription
 from gesso.networks import pix2pixhd
 from gesso.pictures import to_uint8
+from gesso.synthesis.style import Style
 from gesso.synthesis.synthesizer import Synthesizer, load, read_record, save_png
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -171,8 +173,9 @@ def test_instances_of_another_shape_are_refused(synth: Synthesizer) -> None:
 
 
 def test_a_style_is_refused_by_a_model_without(synth: Synthesizer) -> None:
-    with pytest.raises(LabelError, match="has no style"):
-        synth(layout(4, 4), style="sunny")  # type: ignore[arg-type]
+    for style in (Style(), [Style()], "sunny"):
+        with pytest.raises(StyleError, match=r"This model has no style.*--instance-features"):
+            synth(layout(4, 4), style=style)  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_loaded(tiny_model: Path, tmp_path: Path) -> None:

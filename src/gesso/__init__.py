@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gesso import errors, importers, labels, losses, networks
+    from gesso.synthesis.style import Style
     from gesso.synthesis.synthesizer import Synthesizer, load
 
-__all__ = ["Synthesizer", "errors", "importers", "labels", "load", "losses", "networks"]
+__all__ = ["Style", "Synthesizer", "errors", "importers", "labels", "load", "losses", "networks"]
 __version__ = version("gesso")
 
-_MEMBERS = {"Synthesizer": "gesso.synthesis.synthesizer", "load": "gesso.synthesis.synthesizer"}
+_MEMBERS = {
+    "Style": "gesso.synthesis.style",
+    "Synthesizer": "gesso.synthesis.synthesizer",
+    "load": "gesso.synthesis.synthesizer",
+}
 
 
 def __getattr__(name: str) -> Any:

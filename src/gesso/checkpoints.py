@@ -14,22 +14,19 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gesso.errors import ModelFileError, TrainingError
-from gesso.labels import LabelSpace, Semantics
+from gesso.model_info import FORMAT_VERSION, ModelInfo, NetworkDescription
 from gesso.networks import pix2pixhd
 
-FORMAT_VERSION = 1
 EDITED = "The file is damaged or was edited: use another copy."
 STATE_PREFIX = "step-"
 STYLE_TENSORS = {"centres": (torch.float32, 2), "sizes": (torch.int64, 1), "thumbnails": (torch.uint8, 4)}
@@ -38,83 +35,6 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "pix2pixhd.CoarseToFineGenerator": pix2pixhd.CoarseToFineGenerator,
     "pix2pixhd.InstanceEncoder": pix2pixhd.InstanceEncoder,
 }
-
-
-class NetworkDescription(BaseModel):
-    """How to build a network: its name in `NETWORKS` and its keyword arguments."""
-
-    model_config = ConfigDict(populate_by_name=True, extra="forbid")
-
-    name: str = Field(alias="class")
-    arguments: dict[str, Any]
-
-
-class StyleDescription(BaseModel):
-    """What a model's style is made of.
-
-    Attributes:
-        kind: "features": a vector per object, from an encoder (pix2pixHD, section 3.4).
-        channels: Numbers in the vector.
-        regions: What shares one vector: an "instance", or everything of a "label".
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["features"] = "features"
-    channels: int = Field(ge=1)
-    regions: Literal["instance", "label"] = "instance"
-
-
-class StyleTable(BaseModel):
-    """How the clusters in a model file were found; their tensors are `Model.styles`.
-
-    Attributes:
-        origin: The folder and split whose photographs were encoded.
-        modes: Clusters per class that were asked for.
-        minimum_area: Pixels that an object had to have; None for the published rule, more than 1/64 of the picture.
-        seed: Of K-means.
-        objects: Objects that were large enough, by class name.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    origin: str = ""
-    modes: int = Field(ge=1)
-    minimum_area: int | None = None
-    seed: int = 0
-    objects: dict[str, int] = Field(default_factory=dict)
-
-
-class ModelInfo(BaseModel):
-    """What a model file says of itself.
-
-    Attributes:
-        recipe: The paper's recipe, such as "pix2pixhd".
-        preset: The preset that training started from; empty if none.
-        networks: Descriptions of "generator" and, if there is one, "encoder".
-        label_space: The classes; None for photo-to-photo models.
-        semantics: What the generator's input is made of.
-        preprocessing: How training resized and cropped, as `gesso.data.preprocessing.Preprocessing` keeps it.
-        style: What the style is made of; None for models without one.
-        styles: How the clusters were found; None where there are none.
-        step: Training steps behind the weights.
-        created: When the file was written, ISO 8601 in UTC.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    format_version: int = FORMAT_VERSION
-    gesso_version: str = Field(default_factory=lambda: version("gesso"))
-    recipe: str
-    preset: str = ""
-    networks: dict[str, NetworkDescription]
-    label_space: LabelSpace | None
-    semantics: Semantics
-    preprocessing: dict[str, Any]
-    style: StyleDescription | None = None
-    styles: StyleTable | None = None
-    step: int = 0
-    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 @dataclass(frozen=True)
@@ -126,7 +46,8 @@ class Model:
         info: What the file says of itself.
         hash: SHA-256 over tensors and network arguments.
         styles: Per class with clusters, under `CLASS.centres` (K, F) float32, `CLASS.sizes` (K,) int64 and
-            `CLASS.thumbnails` (K, T, T, 3) uint8, where CLASS is the index of the class; empty without clusters.
+            `CLASS.thumbnails` (K, T, T, 3) uint8, where CLASS is the index of the class; imported clusters have centres alone;
+            empty without clusters.
     """
 
     networks: dict[str, nn.Module]
@@ -243,11 +164,12 @@ def _refuse_contradictions(path: Path, info: ModelInfo) -> None:
     """What the file says of its input must fit together."""
     classes, channels = info.semantics.classes, info.semantics.channels
     named = len(info.label_space) if info.label_space else 0
-    takes = info.networks["generator"].arguments.get("in_channels", channels)
-    if named != classes or takes < channels:
+    style = info.style.channels if info.style else 0
+    takes = info.networks["generator"].arguments.get("in_channels", channels + style)
+    if named != classes or takes < channels + style:
         raise ModelFileError(
             f"{path} contradicts itself: a label space of {named} classes, semantics of {classes} in {channels} channels, "
-            f"a generator that takes {takes}. {EDITED}"
+            f"a style of {style}, a generator that takes {takes}. {EDITED}"
         )
 
 
@@ -271,15 +193,20 @@ def _refuse_differences(path: Path, wanted: Mapping[str, Tensor], found: Mapping
 def _refuse_wrong_styles(path: Path, info: ModelInfo, styles: Mapping[str, Tensor]) -> None:
     """Every class with clusters has centres, sizes and thumbnails that fit each other and the model."""
     wrong: str | None = "clusters, but no style" if styles and not info.style else None
-    for key, value in styles.items():
+    classes = {str(index) for index in range(info.semantics.classes)}
+    for key, value in sorted(styles.items()):  # a class's centres come first
         index, _, what = key.partition(".")
         centres = styles.get(f"{index}.centres")
-        if centres is None or not index.isdigit() or int(index) >= info.semantics.classes:
+        if wrong:
+            break
+        elif centres is None or index not in classes:
             wrong = f"tensor styles.{key}, which belongs to no class"
-        elif what not in STYLE_TENSORS or (value.dtype, value.dim()) != STYLE_TENSORS[what]:
+        elif what not in STYLE_TENSORS or (value.dtype, value.dim()) != STYLE_TENSORS[what] or not value.numel():
             wrong = f"tensor styles.{key} of shape {tuple(value.shape)} and {value.dtype}"
         elif len(value) != len(centres) or (info.style and centres.shape[1] != info.style.channels):
             wrong = f"tensor styles.{key} of shape {tuple(value.shape)}, whose centres are {tuple(centres.shape)}"
+        elif what == "thumbnails" and (value.shape[1] != value.shape[2] or value.shape[3] != 3):
+            wrong = f"tensor styles.{key} of shape {tuple(value.shape)}, which are no square pictures"
     if wrong:
         raise ModelFileError(f"{path} holds {wrong}. {EDITED}")
 

@@ -2,6 +2,7 @@
 
     GessoError (a ValueError)
     ├── LabelError        label spaces, label maps, instance maps
+    ├── StyleError        styles: modes, feature vectors, the objects that they are for
     ├── DataError         datasets: folders, files, pairs
     ├── ConfigError       recipes, presets, command-line values
     ├── ModelFileError    model files, run state, official checkpoints
@@ -20,6 +21,10 @@ class GessoError(ValueError):
 
 class LabelError(GessoError):
     """A label space, label map or instance map that has no meaning as it stands."""
+
+
+class StyleError(GessoError):
+    """A style that the model does not know, or that does not fit the layout."""
 
 
 class DataError(GessoError):

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gesso import checkpoints
-from gesso.checkpoints import ModelInfo, NetworkDescription, StyleDescription
 from gesso.data.training import TrainingData
 from gesso.errors import ConfigError, TrainingError
+from gesso.model_info import ModelInfo, NetworkDescription, StyleDescription
 from gesso.recipes.protocol import Phase, Players, Recipe, TrainingConfig
 from gesso.train_log import RETRY
 
@@ -153,8 +153,10 @@ def open_session(
     averaged = {
         n: copy.deepcopy(players.trained[n]).eval() for n in SYNTHESIS if n in players.trained and phase.config.ema
     }
-    if averaged and (resumed or parts.get("averaged")):
-        fill(averaged, parts.get("averaged", {}), new)
+    if resumed and averaged and "averaged" not in parts:
+        raise WrongWeightsError("the averaged weights are missing")
+    if averaged and parts.get("averaged"):  # imported networks have none
+        fill(averaged, parts["averaged"], new)
     freeze(players, phase.frozen)
     layout = torch.channels_last if phase.config.channels_last else torch.contiguous_format
     for network in [*players.trained.values(), *averaged.values()]:

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from keyword import iskeyword
 
 from cyclopts import App, CycloptsError
 from pydantic import ValidationError
@@ -20,11 +21,23 @@ SMALLER = (
 COMMANDS: dict[str, tuple[str, str]] = {  # name: what it does, an example
     "demo": ("Toy scenes, a short training, photographs and a page that shows them.", "gesso demo --out demo-run"),
     "doctor": ("Say what training would trip over in a dataset.", "gesso doctor scenes"),
+    "edges": (
+        "Draw the edges of photographs, to learn photographs from edges.",
+        "gesso edges photographs -o edges",
+    ),
     "generate": (
         "Turn a folder of layouts into photographs.",
         "gesso generate run/model.safetensors scenes --split val --out photographs --contact-sheet",
     ),
+    "import": (
+        "Make a model file of checkpoints that pix2pixHD's official code trained.",
+        "gesso import latest_net_G.pth latest_net_E.pth features_clustered_010.npy --labels cityscapes -o model.safetensors",
+    ),
     "info": ("Say what a model file says of itself.", "gesso info run/model.safetensors"),
+    "styles": (
+        "Find the styles of a training set's objects, store them in a model file, and show them.",
+        "gesso styles run/model.safetensors --data scenes --sheet styles.png",
+    ),
     "toy": (
         "Write procedural street scenes with exact label and instance maps.",
         "gesso toy scenes --count 200 --size 128x256",
@@ -44,7 +57,8 @@ def make_app() -> App:
         help="Photographs from semantic layouts. Add --debug to any command to see tracebacks of errors.",
     )
     for name, (text, example) in COMMANDS.items():
-        app.command(f"gesso.cli.{name}:{name}", name=name, help=text, help_epilogue=f"Example: {example}")
+        place = f"{name}_" if iskeyword(name) else name
+        app.command(f"gesso.cli.{place}:{place}", name=name, help=text, help_epilogue=f"Example: {example}")
     return app
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +11,30 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from gesso.cli.common import Data, DataFlags, open_listing, say_components, track
-from gesso.errors import ConfigError, DataError, ModelFileError
+from gesso.cli.style_flags import Shot, StyleFlags, Styles, plan_shots
+from gesso.cli.stylist import Stylist, maps_of, show
+from gesso.errors import ConfigError, DataError, LabelError, ModelFileError, StyleError
 
 if TYPE_CHECKING:
     from gesso.data.dataset import SemanticDataset
     from gesso.data.layouts import Listing
+    from gesso.pictures import Picture
+    from gesso.synthesis.style import Style
     from gesso.synthesis.synthesizer import Synthesizer
 
 SHEET_ROWS = 16
+WIDE, NARROW = 512, 256  # pixels of a picture on a sheet, the latter in a row of many
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One photograph, with the sample it was made from (its number and its content), and how."""
+
+    index: int
+    item: dict[str, Any]
+    shot: Shot
+    style: Style | None
+    image: Picture
 
 
 def generate(
@@ -34,6 +50,7 @@ def generate(
     contact_sheet: bool = False,
     limit: int | None = None,
     device: str = "auto",
+    styles: Styles = None,
     flags: Data = None,
 ) -> None:
     """Turn a folder of layouts into photographs.
@@ -45,7 +62,7 @@ def generate(
     data: Path
         Folder of a dataset, folder of label maps, or one label map.
     out: Path
-        Folder for the photographs, one PNG per layout.
+        Folder for the photographs, one PNG per layout, or several where styles are varied.
     split: str
         Part of DATA; by default val, test or train, whichever is there first.
     seed: int
@@ -57,41 +74,90 @@ def generate(
     colour: bool
         Also write each layout in its classes' colours.
     contact_sheet: bool
-        Also write contact-sheet.png: 16 layouts from all over the data, their photographs and, where there are, the real ones.
+        Also write contact-sheet.png: 16 layouts from all over the data, a row each: the layout, its photographs and, where there
+        are, the real ones.
     limit: int
         Only the first so many layouts.
     device: str
         auto, cpu, cuda, cuda:N or mps.
     """
-    import numpy as np
-
-    from gesso.pictures import layout_picture, sheet
-    from gesso.synthesis.synthesizer import load, save_png
+    from gesso.synthesis.synthesizer import load
 
     if batch < 1 or (limit is not None and limit < 1):
         raise ConfigError(f"--batch {batch} --limit {limit}: both are at least 1.")
+    styles = styles or StyleFlags()
+    styles.check()
     console = Console()
     synth = load(model, device)
-    layouts = open_layouts(synth, data, flags or DataFlags(), split, limit, original_size, contact_sheet)
-    inputs = {file.resolve() for s in layouts.samples for file in (s.label, s.source, s.instance, s.image) if file}
-    if lost := [path for s in layouts.samples if (path := out / f"{s.name}.png").resolve() in inputs]:
-        raise ConfigError(f"--out {out} would overwrite {lost[0]}, which is read: give another folder.")
+    photographs = contact_sheet or styles.style_from_photographs
+    layouts = open_layouts(synth, data, flags or DataFlags(), split, limit, original_size, photographs)
+    layouts = show(layouts, styles.own_photograph)
+    shots = plan_shots(styles, seed)
+    _refuse_overwriting(out, layouts, shots, styles)
     say_components(layouts, console)
+    stylist = Stylist(synth, styles, layouts, console)
     out.mkdir(parents=True, exist_ok=True)
-    rows: list[list[Any]] = []
-    shown = set(np.linspace(0, len(layouts) - 1, SHEET_ROWS).round().astype(int).tolist()) if contact_sheet else set()
-    results = synthesise(synth, layouts, seed, batch)
-    for index, (item, image) in enumerate(track(results, "generating", len(layouts), console)):
-        path = out / f"{item['name']}.png"
-        save_png(path, image, synth.record(seed))
-        if colour:
-            save_png(path.with_name(f"{path.stem}-layout.png"), layout_picture(item, synth.label_space), {})
-        if index in shown:
-            rows.append([layout_picture(item, synth.label_space), image, *real_of(item)])
+    results = render(synth, layouts, stylist, shots, batch)
+    total = len(layouts) * len(shots)
+    _write(synth, out, shots, track(results, "generating", total, console), len(layouts), colour, contact_sheet)
+    console.print(f"{total} photographs in {out}", soft_wrap=True)
+
+
+def _refuse_overwriting(out: Path, layouts: SemanticDataset, shots: Sequence[Shot], styles: StyleFlags) -> None:
+    files = (file for s in layouts.samples for file in (s.label, s.source, s.instance, s.image) if file)
+    inputs = {file.resolve() for file in (*files, *styles.files)}
+    written = (out / f"{s.name}{shot.ending}.png" for s in layouts.samples for shot in shots)
+    if lost := [path for path in written if path.resolve() in inputs]:
+        raise ConfigError(f"--out {out} would overwrite {lost[0]}, which is read: give another folder.")
+
+
+def _write(
+    synth: Synthesizer,
+    out: Path,
+    shots: Sequence[Shot],
+    results: Iterator[Generated],
+    count: int,
+    colour: bool,
+    contact_sheet: bool,
+) -> None:
+    """Write the photographs of `count` layouts as they come, and the sheets that show them."""
+    import numpy as np
+
+    from gesso.pictures import layout_picture
+    from gesso.synthesis.synthesizer import save_png
+
+    shown = set(np.linspace(0, count - 1, SHEET_ROWS).round().astype(int).tolist()) if contact_sheet else set()
+    between = shots[0].way is not None
+    rows: dict[int, list[Picture]] = {}  # of layouts whose pictures are not all there yet, or that the sheet shows
+    for one in results:
+        path = out / f"{one.item['name']}{one.shot.ending}.png"
+        save_png(path, one.image, synth.record(one.shot.seed, one.style))
+        if colour and one.shot is shots[0]:
+            layout = layout_picture(one.item, synth.label_space)
+            save_png(out / f"{one.item['name']}-layout.png", layout, {})
+        if between or one.index in shown:
+            rows.setdefault(one.index, []).append(one.image)
+        if between and one.shot is shots[-1]:
+            _save_sheet(out / f"{one.item['name']}-strip.png", [rows[one.index]], [shot.title for shot in shots])
+        if one.shot is shots[-1] and one.index in shown:
+            row = [layout_picture(one.item, synth.label_space), *rows[one.index]]
+            rows[one.index] = row + (real_of(one.item) if len(shots) == 1 else [])
+        elif one.shot is shots[-1]:
+            rows.pop(one.index, None)
     if contact_sheet:
-        page = np.asarray(sheet(rows, ["layout", "generated", "real"][: len(rows[0])]))
-        save_png(out / "contact-sheet.png", page, {})
-    console.print(f"{len(layouts)} photographs in {out}", soft_wrap=True)
+        titles = ["layout", *(shot.title for shot in shots), "real"]
+        _save_sheet(out / "contact-sheet.png", [row for _, row in sorted(rows.items())], titles)
+
+
+def _save_sheet(path: Path, rows: Sequence[Sequence[Picture]], titles: Sequence[str]) -> None:
+    import numpy as np
+
+    from gesso.pictures import sheet
+    from gesso.synthesis.synthesizer import save_png
+
+    columns = len(rows[0])
+    page = sheet(rows, titles[:columns], widest=NARROW if columns > 3 else WIDE)
+    save_png(path, np.asarray(page), {})
 
 
 def open_layouts(
@@ -107,9 +173,12 @@ def open_layouts(
     from gesso.data.dataset import SemanticDataset
     from gesso.data.preprocessing import Preprocessing
 
-    listing = _listing(data, flags, split, pictures=synth.label_space is None)
+    listing = _listing(data, flags, split, pictures=synth.label_space is None or flags.input == "image")
     if synth.label_space is None and any(sample.label for sample in listing.samples):
-        raise DataError(f"The model takes pictures, but {listing.root} holds label maps. Give pictures with --sources.")
+        raise DataError(
+            f"The model takes pictures, but {listing.root} holds label maps. Give pictures with --sources, or --input image "
+            "where they are pictures."
+        )
     if synth.label_space is not None and any(sample.source for sample in listing.samples):
         raise DataError(
             f"The model takes label maps, but {listing.root} holds pictures. Give label maps with --labels."
@@ -128,7 +197,7 @@ def open_layouts(
         synth.label_space,
         preprocessing,
         training=False,
-        instances=synth.info.semantics.boundary,
+        instances=synth.needs_instances,
     )
 
 
@@ -163,24 +232,47 @@ def _listing(data: Path | None, flags: DataFlags, split: str, pictures: bool) ->
     return open_listing(data, flags, split or first)
 
 
-def synthesise(
-    synth: Synthesizer, layouts: SemanticDataset, seed: int, batch: int
-) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Items with their photographs, `batch` at a time."""
-    import torch
-
+def render(
+    synth: Synthesizer, layouts: SemanticDataset, stylist: Stylist, shots: Sequence[Shot], batch: int
+) -> Iterator[Generated]:
+    """The photographs, `batch` layouts at a time."""
     from gesso.data.dataset import collate
 
     for start in range(0, len(layouts), batch):
-        items = [layouts[i] for i in range(start, min(start + batch, len(layouts)))]
+        numbers = range(start, min(start + batch, len(layouts)))
+        items = [layouts[i] for i in numbers]
         stack = collate(items)
-        if "source" in stack:
-            pictures = (stack["source"].movedim(1, -1) + 1) / 2
-            images = synth(pictures.numpy(), seed=seed)
-        else:
-            instances = stack["instance"].numpy() if "instance" in stack else None
-            images = synth(stack["label"].to(torch.int64).numpy(), instances, seed=seed)
-        yield from zip(items, images, strict=True)
+        try:
+            chosen = [stylist.styles(item, shots) for item in items]
+            for shot, styles in zip(shots, zip(*chosen, strict=True), strict=True):
+                images = _photographs(synth, stack, styles, shot.seed)
+                for number, item, style, image in zip(numbers, items, styles, images, strict=True):
+                    yield Generated(number, item, shot, style, image)
+        except (LabelError, StyleError) as error:  # they know the array, not the file
+            raise type(error)(f"{', '.join(item['name'] for item in items)}: {error}") from None
+
+
+def _photographs(
+    synth: Synthesizer, stack: dict[str, Any], styles: Sequence[Style | None], seed: int
+) -> Sequence[Picture]:
+    from gesso.synthesis.style import Style
+
+    if "source" in stack:
+        pictures = (stack["source"].movedim(1, -1) + 1) / 2
+        return list(synth(pictures.numpy(), seed=seed))
+    labels, instances = maps_of(stack)
+    given = None if not any(styles) else [style or Style() for style in styles]
+    return list(synth(labels, instances, given, seed))
+
+
+def synthesise(
+    synth: Synthesizer, layouts: SemanticDataset, seed: int, batch: int
+) -> Iterator[tuple[dict[str, Any], Picture]]:
+    """Items with their photographs, `batch` at a time; where the model has styles, in random ones."""
+    flags = StyleFlags()
+    stylist = Stylist(synth, flags, layouts, Console())
+    for one in render(synth, layouts, stylist, plan_shots(flags, seed), batch):
+        yield one.item, one.image
 
 
 def real_of(item: dict[str, Any]) -> list[Any]:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json as codec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gesso.model_info import ModelInfo
+    from gesso.synthesis.style_space import StyleSpace
 
 
 def info(model: Path, *, json: bool = False) -> None:
@@ -21,11 +26,13 @@ def info(model: Path, *, json: bool = False) -> None:
     from rich.text import Text
 
     from gesso.checkpoints import load_model
+    from gesso.synthesis.style_space import style_space
 
     loaded = load_model(model)
-    about = loaded.info
+    about, styles = loaded.info, style_space(loaded)
     if json:
-        print(codec.dumps({**about.model_dump(mode="json", by_alias=True), "hash": loaded.hash}, indent=1))
+        document = {**about.model_dump(mode="json", by_alias=True), "hash": loaded.hash, "modes": _modes(styles)}
+        print(codec.dumps(document, indent=1))
         return
     table = Table.grid(padding=(0, 2))
     space = about.label_space
@@ -41,6 +48,7 @@ def info(model: Path, *, json: bool = False) -> None:
         count = sum(p.numel() for p in loaded.networks[name].parameters())
         arguments = ", ".join(f"{k} {v}" for k, v in description.arguments.items())
         rows[name] = f"{description.name}, {count:,} parameters ({arguments})"
+    rows["style"] = _style(about, styles)
     rows["label space"] = f"{space.name}, {len(space)} classes" if space else "none: the input is a picture"
     for key, value in rows.items():
         table.add_row(Text(key, style="bold"), Text(value))
@@ -52,6 +60,34 @@ def info(model: Path, *, json: bool = False) -> None:
             swatches.append("  ", style="on rgb({},{},{})".format(*label_class.colour))
             swatches.append(f" {index} {label_class.name}   ")
         console.print(swatches)
+    if modes := _modes(styles):
+        found = Table("class", "modes", "objects in mode 0, 1, ...", title="styles", title_justify="left")
+        for name, sizes in modes.items():
+            found.add_row(name, str(len(sizes)), " ".join("?" if size is None else str(size) for size in sizes))
+        console.print(found)
+
+
+def _style(about: ModelInfo, styles: StyleSpace | None) -> str:
+    """What the style is made of, and where its modes are from."""
+    if styles is None:
+        return "none"
+    per = "object" if styles.regions == "instance" else "class"
+    said = f"{styles.channels} numbers per {per}, {'' if 'encoder' in about.networks else 'no '}encoder"
+    if not styles.modes:
+        return f"{said}, no modes (gesso styles finds them)"
+    table = about.styles
+    origin = f" found in {table.origin}" if table and table.origin else ""
+    return f"{said}, modes of {len(styles.modes)} classes{origin}"
+
+
+def _modes(styles: StyleSpace | None) -> dict[str, list[int | None]]:
+    """How many objects each mode stands for, by class name; None where the file does not say."""
+    if styles is None:
+        return {}
+    return {
+        styles.class_name(index): [None] * len(modes) if modes.sizes is None else modes.sizes.tolist()
+        for index, modes in styles.modes.items()
+    }
 
 
 def _input(semantics: dict[str, int | bool]) -> str:

@@ -11,7 +11,7 @@ from gesso.importers import pix2pixhd
 
 __all__ = ["KINDS", "load_official"]
 
-KINDS: dict[str, Callable[..., nn.Module]] = {
+KINDS: dict[str, Callable[..., pix2pixhd.Official]] = {
     "pix2pixhd.global": pix2pixhd.global_generator,
     "pix2pixhd.local": pix2pixhd.coarse_to_fine_generator,
     "pix2pixhd.discriminator": pix2pixhd.discriminator,
@@ -29,6 +29,15 @@ def load_official(tensors: Mapping[str, Tensor], kind: str, **config: object) ->
 
     Returns:
         The network, in float32.
+
+    Raises:
+        ModelFileError: The kind is unknown, a tensor is missing or left over, or a shape does not fit.
+    """
+    return import_official(tensors, kind, **config).network
+
+
+def import_official(tensors: Mapping[str, Tensor], kind: str, **config: object) -> pix2pixhd.Official:
+    """As `load_official`, with the arguments that the network was built with.
 
     Raises:
         ModelFileError: The kind is unknown, a tensor is missing or left over, or a shape does not fit.

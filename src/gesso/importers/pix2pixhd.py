@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +30,28 @@ PHOTOGRAPH_CHANNELS = 3
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def global_generator(tensors: Tensors) -> nn.Module:
+@dataclass(frozen=True)
+class Official:
+    """Our network with official weights, and the arguments that it was built with."""
+
+    network: nn.Module
+    arguments: dict[str, Any]
+
+
+def kind_of(tensors: Tensors) -> str | None:
+    """Which of "global", "local", "discriminator" and "encoder" names and shapes belong to; None if to none of them."""
+    if any(name.startswith("model1_1.") for name in tensors):
+        return "local"
+    if any(re.match(r"(scale\d+_layer\d+\.\d+|layer\d+\.\d+)\.", name) for name in tensors):
+        return "discriminator"
+    if not any(re.match(r"model\.\d+\.", name) for name in tensors):
+        return None
+    stem = tensors.get("model.1.weight")
+    photograph = stem is None or stem.dim() != 4 or stem.shape[1] == PHOTOGRAPH_CHANNELS
+    return "global" if any(".conv_block." in name for name in tensors) or not photograph else "encoder"
+
+
+def global_generator(tensors: Tensors) -> Official:
     """`GlobalGenerator` from latest_net_G.pth of a model trained with --netG global."""
     if local := [name for name in tensors if name.startswith("model1_1.")]:
         raise ModelFileError(f"These weights have local enhancers ({local[0]}): import them as pix2pixhd.local.")
@@ -41,7 +64,7 @@ def global_generator(tensors: Tensors) -> nn.Module:
             "pix2pixhd.encoder."
         )
     modules = _trunk_modules(downs, blocks) | {head: "head.1"}
-    network = _empty(
+    empty = _empty(
         GlobalGenerator,
         in_channels=in_channels,
         out_channels=_conv(tensors, f"{head}.weight")[0],
@@ -50,10 +73,10 @@ def global_generator(tensors: Tensors) -> nn.Module:
         blocks=blocks,
         norm=_norm(tensors, modules),
     )
-    return _fill(network, tensors, modules, [stem, f"{head}.weight"])
+    return _fill(empty, tensors, modules, [stem, f"{head}.weight"])
 
 
-def coarse_to_fine_generator(tensors: Tensors) -> nn.Module:
+def coarse_to_fine_generator(tensors: Tensors) -> Official:
     """`CoarseToFineGenerator` from latest_net_G.pth of a model trained with --netG local."""
     if not any(name.startswith("model1_1.") for name in tensors):
         raise ModelFileError(
@@ -66,7 +89,7 @@ def coarse_to_fine_generator(tensors: Tensors) -> nn.Module:
     stem, head = f"model{enhancers}_1.1.weight", f"model{enhancers}_2.{enhancer_blocks + 4}"
     width, in_channels = _conv(tensors, stem)
     modules = _trunk_modules(downs, blocks) | _enhancers_modules(enhancers, enhancer_blocks) | {head: "head.1"}
-    network = _empty(
+    empty = _empty(
         CoarseToFineGenerator,
         in_channels=in_channels,
         out_channels=_conv(tensors, f"{head}.weight")[0],
@@ -77,10 +100,10 @@ def coarse_to_fine_generator(tensors: Tensors) -> nn.Module:
         enhancer_blocks=enhancer_blocks,
         norm=_norm(tensors, modules),
     )
-    return _fill(network, tensors, modules, [stem, f"{head}.weight"])
+    return _fill(empty, tensors, modules, [stem, f"{head}.weight"])
 
 
-def discriminator(tensors: Tensors) -> nn.Module:
+def discriminator(tensors: Tensors) -> Official:
     """`MultiscaleDiscriminator` from latest_net_D.pth, trained with or without feature matching."""
     with_features = 2 * sum(name.startswith("scale") for name in tensors) > len(tensors)
     pattern = r"scale(\d+)_layer(\d+)\..+" if with_features else r"layer(\d+)\.(\d+)\..+"
@@ -96,7 +119,7 @@ def discriminator(tensors: Tensors) -> nn.Module:
     modules = _discriminator_modules(scales, layers, with_features)
     stem = "scale0_layer0.0.weight" if with_features else "layer0.0.weight"
     width, in_channels = _conv(tensors, stem)
-    network = _empty(
+    empty = _empty(
         MultiscaleDiscriminator,
         in_channels=in_channels,
         width=width,
@@ -104,10 +127,10 @@ def discriminator(tensors: Tensors) -> nn.Module:
         scales=scales,
         norm=_norm(tensors, modules),
     )
-    return _fill(network, tensors, modules, [stem])
+    return _fill(empty, tensors, modules, [stem])
 
 
-def encoder(tensors: Tensors) -> nn.Module:
+def encoder(tensors: Tensors) -> Official:
     """`InstanceEncoder` from latest_net_E.pth."""
     downs, blocks = _trunk_depths(tensors)
     if blocks:
@@ -118,7 +141,7 @@ def encoder(tensors: Tensors) -> nn.Module:
     stem, head = "model.1.weight", f"model.{5 + 6 * downs}"
     width, in_channels = _conv(tensors, stem)
     modules = _trunk_modules(downs, 0) | {head: "head.1"}
-    network = _empty(
+    empty = _empty(
         InstanceEncoder,
         in_channels=in_channels,
         features=_conv(tensors, f"{head}.weight")[0],
@@ -126,7 +149,7 @@ def encoder(tensors: Tensors) -> nn.Module:
         downs=downs,
         norm=_norm(tensors, modules),
     )
-    return _fill(network, tensors, modules, [stem, f"{head}.weight"])
+    return _fill(empty, tensors, modules, [stem, f"{head}.weight"])
 
 
 def _trunk_depths(tensors: Tensors) -> tuple[int, int]:
@@ -207,20 +230,21 @@ def _norm(tensors: Tensors, modules: Modules) -> str:
     return "batch" if batch else "instance"
 
 
-def _empty(network: type[nn.Module], **arguments: object) -> nn.Module:
+def _empty(network: type[nn.Module], **arguments: Any) -> Official:
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
-        return network(**arguments)
+        return Official(network(**arguments), arguments)
 
 
-def _fill(network: nn.Module, tensors: Tensors, modules: Modules, sources: list[str]) -> nn.Module:
+def _fill(found: Official, tensors: Tensors, modules: Modules, sources: list[str]) -> Official:
     """Copy every tensor to the module of ours that its official module became.
 
     Args:
-        network: Without weights yet.
+        found: Its network is without weights yet.
         tensors: Under official names.
         modules: Official modules to ours.
         sources: The tensors that the widths of the network were read from.
     """
+    network = found.network
     wanted = network.state_dict()
     official = {ours: theirs for theirs, ours in modules.items()}
     names = {ours: f"{official[ours.rpartition('.')[0]]}.{ours.rpartition('.')[2]}" for ours in wanted}
@@ -244,7 +268,7 @@ def _fill(network: nn.Module, tensors: Tensors, modules: Modules, sources: list[
     network.load_state_dict(filled, strict=True, assign=True)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
-    return network
+    return found
 
 
 def _is_old_statistic(name: str, tensors: Tensors, modules: Modules) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +17,30 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from gesso.checkpoints import Model, ModelInfo, load_model, write_safely
+from gesso.checkpoints import Model, load_model, write_safely
 from gesso.devices import choose_device
-from gesso.errors import DataError, LabelError
-from gesso.labels import LabelSpace, components
+from gesso.errors import LabelError, StyleError
+from gesso.labels import LabelSpace
+from gesso.model_info import ModelInfo
 from gesso.pictures import Picture, to_uint8
+from gesso.synthesis.features import ObjectFeatures, ObjectKey, encode_objects, feature_map
+from gesso.synthesis.inputs import Batch, pad, read_layouts, read_photograph, read_pictures
+from gesso.synthesis.style import Style, Vector, class_index
+from gesso.synthesis.style_space import (
+    COMPUTE,
+    ClassModes,
+    StyleSpace,
+    Vectors,
+    fitted,
+    leaves_open,
+    objects_of,
+    refuse_unknown,
+    resolve,
+    shortest,
+    some,
+    style_space,
+)
+from gesso.synthesis.styles import require_encoder
 
 PNG_KEY = "gesso"
 _log = logging.getLogger(__name__)
@@ -37,27 +56,37 @@ class Synthesizer:
         info: What the model file says of itself.
         hash: SHA-256 of its tensors and network arguments.
         device: Where it computes.
+        style_space: What styles the model can wear: vectors per object or class, and the modes of each class; None for a model
+            without style.
     """
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
         self.info: ModelInfo = model.info
         self.hash = model.hash
         self.device = device
+        self.style_space: StyleSpace | None = style_space(model)
+        self._model = model
         self._generator = model.networks["generator"]
         self._multiple = int(getattr(self._generator, "multiple", 1))
         self._smallest = int(getattr(self._generator, "smallest", 1))
-        self._said_components = False
+        self._said: set[str] = set()
 
     @property
     def label_space(self) -> LabelSpace | None:
         """The classes that layouts may hold; None when the input is a picture."""
         return self.info.label_space
 
+    @property
+    def needs_instances(self) -> bool:
+        """Whether an instance map changes the photograph: it is drawn into the input, or each object has a style."""
+        style = self.style_space
+        return self.info.semantics.boundary or (style is not None and style.regions == "instance")
+
     def __call__(
         self,
         labels: npt.ArrayLike,
         instances: npt.ArrayLike | None = None,
-        style: None = None,
+        style: Style | Sequence[Style] | None = None,
         seed: int = 0,
     ) -> Picture:
         """Photograph of a layout, or photographs of several.
@@ -67,90 +96,193 @@ class Synthesizer:
                 photo-to-photo model: (H, W), (H, W, N) or (B, H, W, N) picture, integers over their whole range or floats 0..1.
             instances: Object ids of the same shape. Without them, models that know objects use connected components of the
                 countable classes.
-            style: For models with style; others take None.
+            style: One style, or one per layout. In a single style for several layouts an object is chosen for where it is there.
+                None, or what a style leaves open, is drawn at random. Models without style take None.
             seed: Of what the layout leaves open; the same call gives the same photograph.
 
         Returns:
             (H, W, 3) or (B, H, W, 3) uint8.
 
         Raises:
-            LabelError: An index is not in the label space, or shapes differ.
+            LabelError: An index is not in the label space, shapes differ, or the instance map disagrees with the label map.
+            StyleError: The model has no style, or not the class, mode or object that was chosen.
             DataError: The picture has another number of channels than the model takes.
         """
-        if style is not None:
-            raise LabelError("This model has no style: leave style=None. Train with instance features to get one.")
-        batch, single = (
-            self._pictures(labels) if self.info.semantics.source_channels else self._layouts(labels, instances)
-        )
+        space = self.style_space if style is None else self.require_style()
+        if channels := self.info.semantics.source_channels:
+            batch, single = read_pictures(labels, channels)
+        else:
+            batch, single = self._layouts(labels, instances)
+        if space:
+            batch["style"] = self._style_maps(batch, style, seed, space)
         height, width = next(iter(batch.values())).shape[-2:]
-        padded = {key: self._pad(value) for key, value in batch.items()}
+        padded = {key: pad(value, self._multiple, self._smallest).to(self.device) for key, value in batch.items()}
         with torch.inference_mode(), _own_randomness(self.device, seed):
-            semantics = self.info.semantics.encode({key: value.to(self.device) for key, value in padded.items()})
-            images = to_uint8(self._generator(semantics)[..., :height, :width])  # (B, H, W, 3)
+            semantics = self.info.semantics.encode(padded)
+            style_map = [padded["style"]] if "style" in padded else []
+            images = to_uint8(self._generator(semantics, *style_map)[..., :height, :width])  # (B, H, W, 3)
         return images[0] if single else images
 
-    def record(self, seed: int = 0) -> dict[str, Any]:
+    def record(self, seed: int = 0, style: Style | None = None) -> dict[str, Any]:
         """What a generated PNG carries, so that it can be made again."""
-        return {"model": self.hash, "seed": seed, "style": None, "gesso_version": version("gesso")}
+        chosen = None if style is None else style.model_dump(mode="json")
+        return {"model": self.hash, "seed": seed, "style": chosen, "gesso_version": version("gesso")}
 
-    def _layouts(self, labels: npt.ArrayLike, instances: npt.ArrayLike | None) -> tuple[dict[str, Tensor], bool]:
-        assert self.label_space is not None
-        label = np.asarray(labels)
-        if label.ndim not in (2, 3) or not label.size or not np.issubdtype(label.dtype, np.integer):
-            raise LabelError(
-                f"A layout is (H, W) or (B, H, W) integers; {label.dtype} of shape {label.shape} came. Read label files with "
-                "gesso.data.readers.read_label."
+    # ---------------------------------------------------------------------------------------------------------- styles
+
+    def objects(self, labels: npt.ArrayLike, instances: npt.ArrayLike | None = None) -> list[ObjectKey]:
+        """What has a style of its own in a layout (H, W): (class, id), or (class, class) where a class shares one.
+
+        `style_space.name` tells what an object is called in styles.
+
+        Raises:
+            LabelError: As for a photograph.
+            StyleError: The model has no style.
+        """
+        label, instance = self._layout(labels, instances)
+        return objects_of(label, instance, self.require_style().regions)
+
+    def resolve(
+        self,
+        labels: npt.ArrayLike,
+        instances: npt.ArrayLike | None = None,
+        style: Style | None = None,
+        seed: int = 0,
+    ) -> Vectors:
+        """The feature vector that each object of a layout (H, W) wears, by (class, id).
+
+        `style_space.style` makes a style of the result that holds every vector as it is.
+
+        Raises:
+            LabelError: As for a photograph.
+            StyleError: As for a photograph.
+        """
+        space = self.require_style()
+        label, instance = self._layout(labels, instances)
+        return self._resolved(style or Style(), objects_of(label, instance, space.regions), space, seed)
+
+    def encode(self, image: npt.ArrayLike, labels: npt.ArrayLike, instances: npt.ArrayLike | None = None) -> Style:
+        """The style of a photograph, for its own layout: the features of each of its objects.
+
+        Args:
+            image: (H, W, 3) uint8.
+            labels: (H, W) class indices of what is to be seen.
+            instances: (H, W) object ids; without them connected components of the countable classes.
+
+        Raises:
+            ModelFileError: The model has no encoder.
+            LabelError: The sizes differ, or as for a photograph.
+            DataError: The image is no (H, W, 3) uint8.
+        """
+        features = self._features(image, labels, instances)
+        vectors = {key: shortest(v) for key, v in zip(features.keys, features.vectors, strict=True)}
+        return self.require_style().style(vectors)
+
+    def class_means(self, image: npt.ArrayLike, labels: npt.ArrayLike, instances: npt.ArrayLike | None = None) -> Style:
+        """The style of a photograph, for other layouts: per class the mean of its features, over all of its pixels.
+
+        Arguments and errors are those of `encode`. Classes that the photograph does not show stay open.
+        """
+        space, features = self.require_style(), self._features(image, labels, instances)
+        means: dict[str, Vector] = {}
+        for index in np.unique(features.classes).tolist():
+            mine = features.where(features.classes == index)
+            mean = np.average(mine.vectors.astype(np.float64), axis=0, weights=mine.areas)
+            means[space.class_name(index)] = shortest(mean)
+        return Style(classes=means)
+
+    def modes(self, class_name: str) -> ClassModes:
+        """The modes of a class: vectors (K, F), sizes and thumbnails; K is 0 where the model file has no clusters of it.
+
+        Raises:
+            StyleError: The model has no style, or no such class.
+        """
+        space = self.require_style()
+        none = ClassModes(np.zeros((0, space.channels), dtype=np.float32))
+        return space.modes.get(class_index(class_name, space.labels), none)
+
+    def require_style(self) -> StyleSpace:
+        """What styles the model can wear.
+
+        Raises:
+            StyleError: None: it has no style.
+        """
+        if self.style_space is None:
+            raise StyleError(
+                "This model has no style, so no style can be chosen: leave it out. Train with --instance-features or "
+                "--label-features to get one."
             )
-        stack = label[None] if label.ndim == 2 else label
-        _check_indices(stack, self.label_space)
-        batch = {"label": torch.from_numpy(stack.astype(np.int64))}
-        if self.info.semantics.boundary:
-            batch["instance"] = torch.from_numpy(self._instances(stack, instances, label.shape))
-        return batch, label.ndim == 2
+        return self.style_space
 
-    def _instances(
-        self, stack: npt.NDArray[Any], instances: npt.ArrayLike | None, shape: tuple[int, ...]
-    ) -> npt.NDArray[np.int64]:
-        if instances is not None:
-            given = np.asarray(instances)
-            if given.shape != shape:
-                raise LabelError(
-                    f"The instance map has shape {given.shape}, the label map {shape}: they must be equal."
-                )
-            return given.reshape(stack.shape).astype(np.int64)
-        if not self._said_components:
-            self._said_components = True
-            _log.warning("No instance map was given: touching objects of a class count as one.")
+    def require_encoder(self) -> None:
+        """See that styles can be read from photographs.
+
+        Raises:
+            ModelFileError: The model has no encoder.
+        """
+        require_encoder(self._model)
+
+    # -------------------------------------------------------------------------------------------------------- in detail
+
+    def _say(self, message: str) -> None:
+        """Log a warning, once."""
+        if message not in self._said:
+            self._said.add(message)
+            _log.warning(message)
+
+    def _layouts(self, labels: npt.ArrayLike, instances: npt.ArrayLike | None) -> tuple[Batch, bool]:
         assert self.label_space is not None
-        return np.stack([components(one, self.label_space) for one in stack]).astype(np.int64)
+        return read_layouts(labels, instances, self.label_space, self.needs_instances, self._say)
 
-    def _pictures(self, pictures: npt.ArrayLike) -> tuple[dict[str, Tensor], bool]:
-        channels = self.info.semantics.source_channels
-        array = np.asarray(pictures)
-        array = array[..., None] if array.ndim == 2 else array
-        if array.ndim not in (3, 4) or array.shape[-1] != channels or not array.size:
-            raise DataError(
-                f"This model takes pictures (H, W, {channels}) or (B, H, W, {channels}); an array of shape "
-                f"{np.shape(pictures)} came."
+    def _layout(self, labels: npt.ArrayLike, instances: npt.ArrayLike | None) -> tuple[Tensor, Tensor | None]:
+        """One layout: label map and, where it matters, instance map, (H, W) int64."""
+        self.require_style()
+        batch, single = self._layouts(labels, instances)
+        if not single:
+            raise LabelError(f"One layout (H, W) is wanted here; {tuple(batch['label'].shape)} came. Ask one by one.")
+        return batch["label"][0], batch["instance"][0] if "instance" in batch else None
+
+    def _features(self, image: npt.ArrayLike, labels: npt.ArrayLike, instances: npt.ArrayLike | None) -> ObjectFeatures:
+        encoder, regions = require_encoder(self._model)
+        label, instance = self._layout(labels, instances)
+        return encode_objects(encoder, read_photograph(image), label, instance, regions)
+
+    def _style_maps(self, batch: Batch, style: Style | Sequence[Style] | None, seed: int, space: StyleSpace) -> Tensor:
+        """(B, F, H, W): every pixel holds the vector of its object."""
+        labels = list(batch["label"])
+        instances = list(batch["instance"]) if "instance" in batch else [None] * len(labels)
+        objects = [objects_of(*maps, space.regions) for maps in zip(labels, instances, strict=True)]
+        styles = _one_each(Style() if style is None else style, objects, space)
+        vectors = [self._resolved(one, there, space, seed) for one, there in zip(styles, objects, strict=True)]
+        maps = zip(vectors, labels, instances, strict=True)
+        return torch.stack([feature_map(*one, space.regions, space.channels) for one in maps])
+
+    def _resolved(self, style: Style, objects: Sequence[ObjectKey], space: StyleSpace, seed: int) -> Vectors:
+        vectors = resolve(style, objects, space, seed)
+        if max((abs(n) for vector in vectors.values() for n in vector), default=0) > 1:
+            self._say("A style vector has numbers outside -1..1, where no encoder's features lie: expect exaggeration.")
+        if leaves_open(style, objects, space):
+            bare = [name for index, name in enumerate(space.labels.names) if index not in space.modes]
+            which = some(bare) if space.modes else "any class"
+            self._say(
+                f"The model file has no clusters of {which}: the middle of the range stands in for a random style. {COMPUTE}."
             )
-        whole = np.issubdtype(array.dtype, np.integer)
-        fraction = array / np.iinfo(array.dtype).max if whole else array.astype(np.float64)
-        if not (fraction.min() >= 0 and fraction.max() <= 1):
-            allowed = f"0..{np.iinfo(array.dtype).max}" if whole else "0..1"
-            raise DataError(f"The picture holds {array.dtype} values {array.min()}..{array.max()}; allowed: {allowed}.")
-        scaled = torch.from_numpy((fraction * 2 - 1).astype(np.float32))
-        single = scaled.ndim == 3
-        return {"source": (scaled[None] if single else scaled).movedim(-1, 1)}, single
+        return vectors
 
-    def _pad(self, values: Tensor) -> Tensor:
-        """Reflect at the right and the bottom up to a size that the network takes."""
-        height, width = (max(-(-n // self._multiple) * self._multiple, self._smallest) - n for n in values.shape[-2:])
-        if not height and not width:
-            return values
-        edges = [(0, 0)] * (values.ndim - 2) + [(0, height), (0, width)]
-        return torch.from_numpy(
-            np.pad(values.numpy(), edges, mode="symmetric" if 1 in values.shape[-2:] else "reflect")
+
+def _one_each(style: Style | Sequence[Style], objects: Sequence[Sequence[ObjectKey]], space: StyleSpace) -> list[Style]:
+    """One style per layout, without choices for objects of other layouts where a single style serves all."""
+    if isinstance(style, Style):
+        refuse_unknown(style, objects, space)
+        return [fitted(style, there, space) for there in objects]
+    styles = [style] if isinstance(style, str | bytes) or not isinstance(style, Sequence) else list(style)
+    if len(styles) != len(objects) or not all(isinstance(one, Style) for one in styles):
+        kinds = ", ".join(sorted({type(one).__name__ for one in styles})) or "nothing"
+        raise StyleError(
+            f"{len(styles)} of type {kinds} came as style for {len(objects)} layouts; give one gesso.Style, or one per "
+            "layout. gesso.synthesis.style.parse_style reads text such as car=3, Style.load a file."
         )
+    return styles
 
 
 @contextmanager
@@ -201,11 +333,25 @@ def read_record(path: str | Path) -> dict[str, Any] | None:
     return None if text is None else dict(json.loads(text))
 
 
-def _check_indices(labels: npt.NDArray[Any], space: LabelSpace) -> None:
-    wrong = (labels < 0) | (labels > len(space))
-    if wrong.any():
-        place = tuple(int(n) for n in np.argwhere(wrong)[0])
-        raise LabelError(
-            f"Index {labels[place]} at {place[-2:]} (row, column) is not in {space.name}: its {len(space)} classes have indices "
-            f"0..{len(space) - 1}, ignored pixels {len(space)}. File values become indices with LabelSpace.to_indices."
+def read_style(path: str | Path) -> Style:
+    """A style from JSON, or from a generated PNG; of the latter with the seed of its random draws.
+
+    Raises:
+        StyleError: The file is neither, or the picture was not generated by gesso.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        return Style.load(path)
+    try:
+        record = read_record(path)
+    except (OSError, ValueError) as error:
+        raise StyleError(
+            f"Cannot read a style from {path}: {error}. Give a generated PNG or a style in JSON."
+        ) from None
+    if record is None:
+        raise StyleError(
+            f"{path} was not generated by gesso, or its text chunks are lost: it carries no style. To take the style of a "
+            "photograph, use its features (--style-image, or Synthesizer.encode)."
         )
+    style = Style.parse(record.get("style") or {}, f"style in {path}")
+    return style if style.seed is not None else style.model_copy(update={"seed": record.get("seed")})

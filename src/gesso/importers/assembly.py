@@ -1,0 +1,202 @@
+"""Files of pix2pixHD's official code -> one model file, and a run folder from which training goes on.
+
+Which file is which is read off the tensors. Everything is read and checked before anything is written.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gesso.checkpoints import disk_errors, save_model, save_state
+from gesso.errors import ModelFileError
+from gesso.importers.clusters import Floats
+from gesso.importers.parts import Part, by_role, read_part
+from gesso.importers.pix2pixhd import PHOTOGRAPH_CHANNELS
+from gesso.importers.semantics import find_semantics
+from gesso.labels import LabelSpace
+from gesso.model_info import ModelInfo, StyleDescription, StyleTable
+
+Notice = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Everything that goes into a model file and a run folder.
+
+    Attributes:
+        parts: By role: "generator" and, where given, "encoder", "clusters" and "discriminator".
+        info: What the model file will say of itself.
+        styles: Clusters as `gesso.checkpoints.Model.styles` holds them; sizes and thumbnails are not in the official files.
+        left_out: Official class ids whose clusters have no place, as the label space ignores them.
+    """
+
+    parts: dict[str, Part]
+    info: ModelInfo
+    styles: dict[str, Tensor]
+    left_out: tuple[int, ...]
+
+
+def import_files(
+    files: Sequence[Path],
+    space: LabelSpace | None,
+    *,
+    discriminator: Path | None = None,
+    regions: Literal["instance", "label"] = "instance",
+    boundary: bool | None = None,
+    dont_care: bool = False,
+    preprocessing: Mapping[str, Any],
+    notice: Notice = lambda said: None,
+) -> Imported:
+    """Read official files and put together what they are.
+
+    Args:
+        files: Generator, and perhaps encoder and clusters, in any order.
+        space: Its classes in the order of the generator's channels; None for a model whose input is a picture.
+        discriminator: The discriminators of the same training.
+        regions: What shares a style: an "instance", or everything of a "label" (--label_feat).
+        boundary: Whether the generator sees instance boundaries; None to tell by its channels.
+        dont_care: Whether the generator has a channel for ignored pixels, after those of the classes.
+        preprocessing: As `gesso.data.preprocessing.Preprocessing`; its multiple is set to what the networks need.
+        notice: Told which file is being read.
+
+    Raises:
+        ModelFileError: A file is damaged or would run code, a tensor is missing or left over, or the files do not fit each other
+            or the label space.
+    """
+    parts = by_role([_read(path, notice) for path in files])
+    if discriminator:
+        judge = parts["discriminator"] = _read(discriminator, notice)
+        if judge.role != "discriminator":
+            raise ModelFileError(
+                f"--discriminator {discriminator} is of another kind ({judge.role}): give latest_net_D.pth."
+            )
+    _refuse_pictures(parts["generator"])
+    channels = _style_channels(parts)
+    semantics = find_semantics(parts["generator"], channels, space, boundary, dont_care)
+    if discriminator:
+        _refuse_other_training(parts["discriminator"], semantics.channels)
+    networks = {role: parts[role] for role in ("generator", "encoder") if role in parts}
+    styles, left_out = _styles(parts["clusters"], space) if "clusters" in parts and space else ({}, ())
+    multiple = max(int(getattr(part.network, "multiple", 1)) for part in networks.values())
+    info = ModelInfo(
+        recipe="pix2pixhd",
+        networks={role: part.description for role, part in networks.items()},
+        label_space=space,
+        semantics=semantics,
+        preprocessing={**preprocessing, "multiple": multiple},
+        style=StyleDescription(channels=channels, regions=regions) if channels else None,
+        styles=_table(parts["clusters"], styles) if styles else None,
+    )
+    return Imported(parts, info, styles, left_out)
+
+
+def write_model(path: Path, imported: Imported) -> None:
+    """Write the model file.
+
+    Raises:
+        TrainingError: The disk is full or refuses; nothing is changed then.
+    """
+    networks = {role: imported.parts[role].network for role in imported.info.networks}
+    save_model(path, networks, imported.info, imported.styles)
+
+
+def write_run(folder: Path, imported: Imported) -> None:
+    """Write a run folder of step 0 with model file and state, for `gesso train --init-from`; whole or not at all.
+
+    Args:
+        folder: Absent or empty.
+        imported: With a discriminator.
+
+    Raises:
+        TrainingError: The disk is full or refuses; nothing is changed then.
+    """
+    trained = {role: part for role, part in imported.parts.items() if role != "clusters"}
+    networks = {f"{r}.{k}": t for r, part in trained.items() for k, t in part.network.state_dict().items()}
+    document = {"imported": True, "networks": {role: part.arguments for role, part in trained.items()}}
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    with disk_errors(folder):
+        for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.[0-9]*"):
+            shutil.rmtree(leftover)  # of a process that was killed while writing
+        try:
+            save_state(
+                temporary / "state", 0, {"networks": networks, "optimizers": {}, "averaged": {}}, document, keep=1
+            )
+            write_model(temporary / "model.safetensors", imported)
+            if folder.exists():
+                folder.rmdir()
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------------------- what belongs together
+
+
+def _read(path: Path, notice: Notice) -> Part:
+    notice(f"reading {path.name}")
+    return read_part(path)
+
+
+def _refuse_pictures(generator: Part) -> None:
+    if (channels := generator.arguments["out_channels"]) != PHOTOGRAPH_CHANNELS:
+        raise ModelFileError(f"{generator.path} makes pictures of {channels} channels; gesso's photographs have 3.")
+
+
+def _style_channels(parts: Mapping[str, Part]) -> int:
+    """Numbers per style, which encoder and clusters must agree on; 0 without either."""
+    encoder, clusters = parts.get("encoder"), parts.get("clusters")
+    channels = int(encoder.arguments["features"]) if encoder else 0
+    widths = {key: centres.shape[1] for key, centres in clusters.centres.items()} if clusters else {}
+    for key, width in widths.items():
+        channels = channels or width
+        if width != channels:
+            table = " This looks like the table before clustering (features.npy)." if width == channels + 1 else ""
+            raise ModelFileError(
+                f"{clusters and clusters.path}: class {key} has {width} numbers per cluster, a style has {channels}.{table} Give "
+                "the features_clustered_*.npy that was made with this encoder."
+            )
+    return channels
+
+
+def _refuse_other_training(judge: Part, channels: int) -> None:
+    wanted = channels + PHOTOGRAPH_CHANNELS
+    if judge.takes != wanted:
+        raise ModelFileError(
+            f"{judge.path} takes {judge.takes} channels; beside this generator it would take {wanted}: {channels} of the layout "
+            f"(never the style) and {PHOTOGRAPH_CHANNELS} of the photograph. Give the discriminator of the same training."
+        )
+
+
+def _styles(part: Part, space: LabelSpace) -> tuple[dict[str, Tensor], tuple[int, ...]]:
+    """Clusters by class index, and the official class ids that the label space ignores."""
+    found: dict[str, list[Floats]] = {}
+    left_out = []
+    for key, centres in part.centres.items():
+        index = next(
+            (i for i, c in enumerate(space.classes) if key in c.values), len(space) if key in space.ignore else -1
+        )
+        if index < 0:
+            raise ModelFileError(
+                f"{part.path} has clusters of class {key}, which {space.name} ({len(space)} classes) does not know. Name the "
+                "label space of that training with --labels."
+            )
+        if index == len(space):
+            left_out.append(key)
+        else:
+            found.setdefault(f"{index}.centres", []).append(centres)
+    if not found:
+        raise ModelFileError(f"{part.path} has clusters only of classes that {space.name} ignores: leave it out.")
+    return {k: torch.cat([torch.from_numpy(c) for c in v]) for k, v in found.items()}, tuple(left_out)
+
+
+def _table(part: Part, styles: Mapping[str, Tensor]) -> StyleTable:
+    return StyleTable(origin=part.path.name, modes=max(len(centres) for centres in styles.values()))

@@ -1,0 +1,90 @@
+"""What a model file says of itself: how to build its networks, what they read and write, how its styles were found."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gesso.labels import LabelSpace, Semantics
+
+FORMAT_VERSION = 1
+
+
+class NetworkDescription(BaseModel):
+    """How to build a network: its name in `NETWORKS` and its keyword arguments."""
+
+    model_config = ConfigDict(populate_by_name=True, extra="forbid")
+
+    name: str = Field(alias="class")
+    arguments: dict[str, Any]
+
+
+class StyleDescription(BaseModel):
+    """What a model's style is made of.
+
+    Attributes:
+        kind: "features": a vector per object, from an encoder (pix2pixHD, section 3.4).
+        channels: Numbers in the vector.
+        regions: What shares one vector: an "instance", or everything of a "label".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["features"] = "features"
+    channels: int = Field(ge=1)
+    regions: Literal["instance", "label"] = "instance"
+
+
+class StyleTable(BaseModel):
+    """How the clusters in a model file were found; their tensors are `Model.styles`.
+
+    Attributes:
+        origin: The folder and split whose photographs were encoded.
+        modes: Clusters per class that were asked for.
+        minimum_area: Pixels that an object had to have; None for the published rule, more than 1/64 of the picture.
+        seed: Of K-means.
+        objects: Objects that were large enough, by class name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    origin: str = ""
+    modes: int = Field(ge=1)
+    minimum_area: int | None = None
+    seed: int = 0
+    objects: dict[str, int] = Field(default_factory=dict)
+
+
+class ModelInfo(BaseModel):
+    """What a model file says of itself.
+
+    Attributes:
+        recipe: The paper's recipe, such as "pix2pixhd".
+        preset: The preset that training started from; empty if none.
+        networks: Descriptions of "generator" and, if there is one, "encoder".
+        label_space: The classes; None for photo-to-photo models.
+        semantics: What the generator's input is made of.
+        preprocessing: How training resized and cropped, as `gesso.data.preprocessing.Preprocessing` keeps it.
+        style: What the style is made of; None for models without one.
+        styles: How the clusters were found; None where there are none.
+        step: Training steps behind the weights.
+        created: When the file was written, ISO 8601 in UTC.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    gesso_version: str = Field(default_factory=lambda: version("gesso"))
+    recipe: str
+    preset: str = ""
+    networks: dict[str, NetworkDescription]
+    label_space: LabelSpace | None
+    semantics: Semantics
+    preprocessing: dict[str, Any]
+    style: StyleDescription | None = None
+    styles: StyleTable | None = None
+    step: int = 0
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))

@@ -1,0 +1,181 @@
+"""What callers hand in (layouts, input pictures, photographs) to tensors, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gesso.errors import DataError, LabelError
+from gesso.labels import LabelSpace, components
+
+Batch = dict[str, Tensor]
+Integers = npt.NDArray[np.integer[Any]]
+Mask = npt.NDArray[np.bool_]
+
+UNRELATED = 0.4  # maps of one scene reached 0.27, those of other scenes 0.50 and more
+NO_INSTANCES = "No instance map was given: touching objects of a class count as one."
+
+
+def read_layouts(
+    labels: npt.ArrayLike,
+    instances: npt.ArrayLike | None,
+    space: LabelSpace,
+    needs_instances: bool,
+    say: Callable[[str], None],
+) -> tuple[Batch, bool]:
+    """Layouts as `label` and, where needed, `instance`, each (B, H, W) int64; and whether it was a single one.
+
+    Args:
+        labels: (H, W) or (B, H, W) class indices.
+        instances: Object ids of the same shape; without them connected components of the countable classes.
+        space: The classes.
+        needs_instances: Whether instance maps are of use.
+        say: Told when components stand in for objects.
+
+    Raises:
+        LabelError: An index is not in the label space, shapes differ, or the maps do not belong together.
+    """
+    label = np.asarray(labels)
+    if label.ndim not in (2, 3) or not label.size or not np.issubdtype(label.dtype, np.integer):
+        raise LabelError(
+            f"A layout is (H, W) or (B, H, W) integers; {label.dtype} of shape {label.shape} came. Read label files with "
+            "gesso.data.readers.read_label."
+        )
+    stack = label[None] if label.ndim == 2 else label
+    _check_indices(stack, space)
+    stack = stack.astype(np.int64)
+    batch = {"label": torch.from_numpy(stack)}
+    if needs_instances:
+        found = _given_instances(stack, instances, label.shape, space) if instances is not None else None
+        if found is None:
+            say(NO_INSTANCES)
+            found = np.stack([components(one, space) for one in stack]).astype(np.int64)
+        batch["instance"] = torch.from_numpy(found)
+    return batch, label.ndim == 2
+
+
+def _check_indices(labels: Integers, space: LabelSpace) -> None:
+    wrong = (labels < 0) | (labels > len(space))
+    if wrong.any():
+        place = tuple(int(n) for n in np.argwhere(wrong)[0])
+        raise LabelError(
+            f"Index {labels[place]} at {place[-2:]} (row, column) is not in {space.name}: its {len(space)} classes have indices "
+            f"0..{len(space) - 1}, ignored pixels {len(space)}. File values become indices with LabelSpace.to_indices."
+        )
+
+
+def _given_instances(
+    stack: npt.NDArray[np.int64], instances: npt.ArrayLike, shape: tuple[int, ...], space: LabelSpace
+) -> npt.NDArray[np.int64]:
+    given = np.asarray(instances)
+    if not np.issubdtype(given.dtype, np.integer):
+        raise LabelError(
+            f"An instance map holds integers, one object id per pixel; {given.dtype} of shape {given.shape} came. Read "
+            "instance files with gesso.data.readers.read_instance."
+        )
+    if given.shape != shape:
+        raise LabelError(f"The instance map has shape {given.shape}, the label map {shape}: they must be equal.")
+    if not -(2**31) <= given.min() <= given.max() < 2**32:
+        raise LabelError(f"The instance map holds ids {given.min()}..{given.max()}; allowed are those of 32 bits.")
+    given = given.reshape(stack.shape).astype(np.int64)
+    for label, instance in zip(stack, given, strict=True):
+        refuse_foreign_instances(label, instance, space)
+    return given
+
+
+def refuse_foreign_instances(label: Integers, instance: Integers, space: LabelSpace) -> None:
+    """See that an instance map belongs to a label map.
+
+    Ids are opaque and may be shared (by all stuff, or by objects of different classes), so only edges can tell. In maps of
+    one scene ids change where classes change or where two objects of a class touch, and they do change along the outline of
+    most countable objects. Two shares are taken: of the edges between ids, those inside a class; of the outlines of countable
+    objects, those without a change of id. Each is measured against what it would be by chance, so that 0 is agreement and 1 is
+    unrelated; if their geometric mean exceeds `UNRELATED`, the maps are of different scenes. One that says nothing (a single
+    id) is let pass, as is a misfit of one pixel.
+
+    Args:
+        label: (H, W) class indices.
+        instance: (H, W) object ids.
+        space: Says which classes are countable.
+
+    Raises:
+        LabelError: They disagree.
+    """
+    countable = np.isin(np.arange(len(space) + 1), space.things)
+    classes, ids = _edges(label), _edges(instance)
+    outlines = _edges(np.where(countable[label], label, -1))
+    inside, open_ = _astray(ids, classes), _astray(outlines, ids)
+    if inside * open_ > UNRELATED**2:
+        within, without = (ids & ~classes).sum() / ids.sum(), (outlines & ~ids).sum() / outlines.sum()
+        raise LabelError(
+            f"The instance map disagrees with the label map: {within:.0%} of the places where ids change lie inside one class, "
+            f"and {without:.0%} of the outlines of countable objects have no change of id. Give the instance map of the same "
+            "scene, at the same size and not mirrored; or none, and connected components stand in for it."
+        )
+
+
+def _edges(values: Integers) -> Mask:
+    """(H, W) where a pixel differs from a neighbour; both sides are marked."""
+    edge = np.zeros(values.shape, dtype=np.bool_)
+    across, down = values[:, 1:] != values[:, :-1], values[1:] != values[:-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    edge[1:] |= down
+    edge[:-1] |= down
+    return edge
+
+
+def _astray(edges: Mask, others: Mask) -> float:
+    """Share of edges that are none of the others, over what it would be by chance; 0 where there are no edges."""
+    alone = int((edges & ~others).sum()) / max(int(edges.sum()), 1)
+    return alone / (1 - others.mean()) if alone else 0.0
+
+
+def read_pictures(pictures: npt.ArrayLike, channels: int) -> tuple[Batch, bool]:
+    """Input pictures of a photo-to-photo model as `source` (B, N, H, W) in [-1, 1]; and whether it was a single one.
+
+    Raises:
+        DataError: The picture has another number of channels, or values that have no scale.
+    """
+    array = np.asarray(pictures)
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim not in (3, 4) or array.shape[-1] != channels or not array.size:
+        raise DataError(
+            f"This model takes pictures (H, W, {channels}) or (B, H, W, {channels}); an array of shape "
+            f"{np.shape(pictures)} came."
+        )
+    whole = np.issubdtype(array.dtype, np.integer)
+    fraction = array / np.iinfo(array.dtype).max if whole else array.astype(np.float64)
+    if not (fraction.min() >= 0 and fraction.max() <= 1):
+        allowed = f"0..{np.iinfo(array.dtype).max}" if whole else "0..1"
+        raise DataError(f"The picture holds {array.dtype} values {array.min()}..{array.max()}; allowed: {allowed}.")
+    scaled = torch.from_numpy((fraction * 2 - 1).astype(np.float32))
+    single = scaled.ndim == 3
+    return {"source": (scaled[None] if single else scaled).movedim(-1, 1)}, single
+
+
+def read_photograph(image: npt.ArrayLike) -> Tensor:
+    """A photograph (H, W, 3) uint8 as (3, H, W) in [-1, 1].
+
+    Raises:
+        DataError: It is no such array.
+    """
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
+        raise DataError(f"A photograph is (H, W, 3) uint8; {array.dtype} of shape {array.shape} came.")
+    pixels = torch.tensor(array).permute(2, 0, 1).contiguous()  # (3, H, W)
+    return pixels.float().div_(255).sub_(0.5).div_(0.5)  # the order of operations of training
+
+
+def pad(values: Tensor, multiple: int, smallest: int) -> Tensor:
+    """Reflect (..., H, W) at the right and the bottom up to a size that the network takes."""
+    height, width = (max(-(-n // multiple) * multiple, smallest) - n for n in values.shape[-2:])
+    if not height and not width:
+        return values
+    edges = [(0, 0)] * (values.ndim - 2) + [(0, height), (0, width)]
+    return torch.from_numpy(np.pad(values.numpy(), edges, mode="symmetric" if 1 in values.shape[-2:] else "reflect"))
