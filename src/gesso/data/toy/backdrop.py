@@ -145,7 +145,7 @@ def _stones(ground: Ground, offset: float) -> FloatArray:
     stone = (1 - across) * (1 - down)
     usual = (1 - JOINT / STONE_WIDTH) * (1 - JOINT / STONE_DEPTH)  # share of the ground that is stone
     rows_per_pixel = OVERSAMPLE * ground.pixel_z / STONE_DEPTH
-    return np.clip((1 - rows_per_pixel) / 0.6, 0, 1) * (0.26 * lightness * stone + 0.55 * (stone - usual))
+    return np.clip((1 - rows_per_pixel) / 0.6, 0, 1) * (0.16 * lightness * stone + 0.33 * (stone - usual))
 
 
 def _joint(aside: FloatArray, period: float, footprint: FloatArray) -> FloatArray:
