@@ -47,7 +47,7 @@ def main() -> None:
     columns = [photographs(file, listing, numbers) for file in files]
     rows: list[list[Picture]] = []
     for place in range(len(numbers)):
-        large = [grown(column[place], columns[-1][place]["fake"].shape) for column in columns]
+        large = [grown(column[place]["fake"], columns[-1][place]["fake"].shape) for column in columns]
         row = [*large, columns[-1][place]["real"]]
         rows += [row, [detail(picture, columns[-1][place]["label"], asked.crop) for picture in row]]
     titles = [f"{file.stem}{' enlarged' if n == 0 else ''}" for n, file in enumerate(files)]

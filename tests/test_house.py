@@ -47,7 +47,8 @@ LEAF = MODEL | {"synthesis", "pictures"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "labels": {"errors"},
-    "data": BASE,
+    "agreement": BASE,
+    "data": BASE | {"agreement"},
     "networks": BASE,
     "losses": BASE,
     "recipes": BASE | {"data", "networks", "losses"},
@@ -58,10 +59,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train_log": BASE | {"pictures"},
     "batches": BASE | {"data", "recipes"},
     "session": MODEL | {"data", "recipes", "train_log"},
-    "train": MODEL | {"batches", "data", "losses", "recipes", "pictures", "session", "train_log", "devices"},
+    "run_start": MODEL | {"data", "recipes", "session"},
+    "train": MODEL
+    | {"batches", "data", "losses", "recipes", "pictures", "run_start", "session", "train_log", "devices"},
     "estimates": MODEL | {"data", "recipes", "devices", "session", "train"},
     "importers": MODEL,
-    "synthesis": MODEL | {"pictures", "devices"},
+    "synthesis": MODEL | {"agreement", "pictures", "devices"},
     "evaluate": LEAF,
     "study": LEAF,
     "editor": LEAF,
@@ -128,7 +131,8 @@ def wrong_direction(modules: dict[str, str]) -> list[str]:
         if source != target and target not in MAY_IMPORT[source]:
             found.append(f"{item}; {source} may import {sorted(MAY_IMPORT[source])}")
         elif papers and (
-            source in {"session", "train"} or (source == target and PAPERS & {item.importer.rsplit(".", 1)[-1]})
+            source in {"run_start", "session", "train"}
+            or (source == target and PAPERS & {item.importer.rsplit(".", 1)[-1]})
         ):
             found.append(f"{item}; a paper's module stands alone, and train knows no paper")
     return found

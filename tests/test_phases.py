@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import re
 import signal
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import gesso
-from gesso.checkpoints import load_model, states
+from gesso import train as gesso_train
+from gesso.checkpoints import load_model, save_model, save_state, states
 from gesso.cli import main
 from gesso.data.preprocessing import Preprocessing
 from gesso.errors import ConfigError, ModelFileError
+from gesso.model_info import StyleTable
 from gesso.recipes import pix2pixhd
 from gesso.session import stages
 from gesso.train import Result, fit
@@ -276,6 +280,50 @@ def test_two_enhancers(tiny_dataset: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "run" / "phases").iterdir())) == 5
 
 
+def test_nothing_of_an_earlier_phase_is_held_on_to(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a phase took over (weights, moments, averages) and its session are gone before the next phase's first step."""
+    sessions: list[weakref.ref[Any]] = []
+    moments: list[weakref.ref[Any]] = []
+    alive: list[tuple[int, int]] = []
+    opened, loop = gesso_train.open_session, gesso_train._loop
+
+    def remember(*arguments: Any) -> Any:
+        moments.extend(weakref.ref(t) for t in arguments[6].get("averaged", {}).values())
+        session = opened(*arguments)
+        sessions.append(weakref.ref(session))
+        return session
+
+    def count(*arguments: Any) -> None:
+        gc.collect()
+        alive.append((sum(ref() is not None for ref in sessions), sum(ref() is not None for ref in moments)))
+        loop(*arguments)
+
+    monkeypatch.setattr(gesso_train, "open_session", remember)
+    monkeypatch.setattr(gesso_train, "_loop", count)
+    train(tiny_dataset, tmp_path / "run", stop_at=BORDERS[0])
+    train(tiny_dataset, tmp_path / "run")
+    assert alive == [(1, 0)] * 4
+    assert len(moments) > 50
+
+
+def test_a_finished_run_keeps_the_styles_that_it_got_since(tiny_dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    changes = {"instance_features": True, "encoder_width": 2, "encoder_downs": 2, "enhancers": 0}
+    train(tiny_dataset, run, stop_at=2, **changes)
+    model = load_model(run / "model.safetensors")
+    styles = {"9.centres": torch.zeros(2, 3)}
+    info = model.info.model_copy(update={"styles": StyleTable(modes=2)})
+    save_model(run / "model.safetensors", model.networks, info, styles)
+    train(tiny_dataset, run, stop_at=2, **changes)
+    assert load_model(run / "model.safetensors").styles.keys() == styles.keys()
+    console = Console(record=True, width=400, file=io.StringIO())
+    train(tiny_dataset, run, stop_at=3, console=console, **changes)
+    assert "Run gesso styles again" in console.export_text()
+    assert not load_model(run / "model.safetensors").styles
+
+
 # ------------------------------------------------------------------------------------------------------- --init-from
 
 
@@ -331,6 +379,35 @@ def test_a_model_of_other_channels_is_refused(grown: Path, tiny_dataset: Path, t
         train(tiny_dataset, tmp_path / "run", init_from=str(grown), boundary=False)
 
 
+def test_a_finished_enhancer_is_gone_on_with_not_begun_again(grown: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    """Also where that phase would otherwise bring a new one."""
+    text = told(tiny_dataset, tmp_path / "run", init_from=str(grown), frozen_epochs=0, stop_at=0)
+    assert "training begins with phase G1+G2" in text and "new: nothing" in text
+    ours, theirs = weights(tmp_path / "run"), weights(grown)
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in theirs)
+
+
+def test_an_enhancer_of_another_depth_is_not_dropped_but_refused(
+    grown: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"fits none of the phases .*generator\.enhancers\.0"):
+        train(tiny_dataset, tmp_path / "run", init_from=str(grown), enhancer_blocks=2)
+
+
+def test_what_is_left_out_is_told(grown: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    model = grown / "phases" / "1-G1.safetensors"
+    text = told(tiny_dataset, tmp_path / "run", init_from=str(model), stop_at=0)
+    assert "left out: generator.head (2 tensors)" in text
+
+
+def test_imported_networks_are_begun_from_not_gone_on_with(grown: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    save_state(run / "state", 0, {"networks": weights(grown), "optimizers": {}, "averaged": {}}, {"imported": True}, 1)
+    with pytest.raises(ConfigError, match=r"--init-from .* and another --out"):
+        train(tiny_dataset, run)
+    assert not (run / "config.json").exists()
+
+
 def test_nothing_to_begin_from(tiny_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="There is no file"):
         train(tiny_dataset, tmp_path / "run", init_from=str(tmp_path / "absent.safetensors"))
@@ -349,4 +426,27 @@ def test_the_plan_shows_the_phases(
     assert re.findall(r"phase (\d) of 3: (.*)", shown) == [("1", "G1"), ("2", "G2 alone"), ("3", "G1+G2")]
     assert re.search(r"standing still\s+generator\.trunk", shown)
     assert "32x64 after preprocessing" in shown and "64x128 after preprocessing" in shown
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_plan_begins_where_the_training_would(
+    grown: Path, tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    seed = str(grown / "phases" / "1-G1.safetensors")
+    with pytest.raises(SystemExit, match="0"):
+        flags = tiny_flags(**GROWING, init_from=seed)
+        main(["train", str(tiny_dataset), "--out", str(tmp_path / "run"), *flags, "--dry-run"])
+    shown = capsys.readouterr().out
+    assert "new: generator.enhancers.0" in shown
+    assert re.findall(r"phase (\d) of 3: (.*)", shown) == [("2", "G2 alone"), ("3", "G1+G2")]
+
+
+def test_what_cannot_fit_into_memory_is_refused_before_training(
+    tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gesso.estimates.available_memory", lambda device: 2**20)
+    with pytest.raises(SystemExit, match="1"):
+        main(["train", str(tiny_dataset), "--out", str(tmp_path / "run"), *tiny_flags(**GROWING)])
+    assert "--checkpoint-activations" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

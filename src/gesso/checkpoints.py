@@ -246,7 +246,7 @@ def save_state(
     Raises:
         TrainingError: The disk is full or refuses; earlier states are untouched.
     """
-    target = folder / f"{STATE_PREFIX}{step:08d}"
+    target = folder / state_name(step)
     temporary = folder / f".{target.name}.{os.getpid()}"
     with disk_errors(target):
         folder.mkdir(parents=True, exist_ok=True)
@@ -269,6 +269,11 @@ def save_state(
             shutil.rmtree(temporary, ignore_errors=True)
         for old in states(folder)[:-keep]:
             shutil.rmtree(old)
+
+
+def state_name(step: int) -> str:
+    """Name of the folder of one state."""
+    return f"{STATE_PREFIX}{step:08d}"
 
 
 def states(folder: Path) -> list[Path]:

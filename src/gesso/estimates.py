@@ -1,8 +1,8 @@
 """What a training will take, before it starts: parameters, arithmetic, memory and time of one step.
 
-The recipe's own `train_step` is rehearsed on torch's meta device, where tensors have shapes but no content: the arithmetic is
-counted by torch, the bytes that are alive by `_Meter`. So every recipe, also one that comes later, is estimated by its real
-code. What the rehearsal cannot see was measured once; the constants below say where and how.
+The recipe's own `train_step` is rehearsed on torch's meta device, where tensors have shapes but no content: arithmetic
+and bytes that are alive are counted by `gesso.devices.Meter`. So every recipe, also one that comes later, is estimated by
+its real code. What the rehearsal cannot see was measured once; the constants below say where and how.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
-from weakref import finalize
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._pytree import tree_map_only
 
-from gesso.devices import choose_device
+from gesso.devices import GIB, Meter, available_memory, choose_device
+from gesso.errors import ConfigError
 from gesso.labels import Semantics
 from gesso.networks.vgg import VGG19
 from gesso.recipes.protocol import Batch, Players, Recipe, TrainingConfig
@@ -35,17 +34,13 @@ MIB = 2**20
 # networks of 2 channels was 367 MiB (torch 2.13 for CPUs, Linux). A GPU's context takes about as much; that is not measured.
 RUNTIME = 370 * MIB
 
-# How much more the heap occupies than the tensors of a step: it keeps the holes that freed tensors leave. 1.26 to 1.66 in
-# seven trainings of 4 to 188 million parameters at 128x256 to 512x1024; with a heap that gives everything back
-# (MALLOC_MMAP_THRESHOLD_=65536) 1.04, so oneDNN's own copies hardly count.
-HOLES = 1.4
-
 # Arithmetic of a whole step, by the rate that one convolution reaches alone: normalisation, activations and losses cost time
 # but are not counted. Measured on one quiet core (AVX-512, probe 95 GFLOP/s): 0.66 for pix2pixhd-small at 128x256, 0.72 at
 # 256x512, 0.78 for 33 million parameters at 256x512, 0.62 for the 512x1024 preset, 0.81 for bf16; 0.5 on two cores.
 EFFICIENCY = 0.7
 
-OBJECTS = 100  # what operations that count distinct values are taken to find: on meta there is nothing to count
+# An estimate is right within 20 %: what does not fit even at so much of it will not fit.
+CERTAIN = 0.8
 
 
 @dataclass(frozen=True)
@@ -78,8 +73,7 @@ def estimate(
 ) -> Estimate:
     """Estimate a training step without allocating its networks.
 
-    With several processes (`WORLD_SIZE`), each does its share of the batch. bf16-mixed is taken to need the memory of
-    32-true: on CPUs the casts eat what they save (measured: 10 % less to 4 % more).
+    With several processes (`WORLD_SIZE`), each does its share of the batch.
 
     Args:
         recipe: A module of `gesso.recipes`.
@@ -87,33 +81,38 @@ def estimate(
         semantics: What the networks' input is made of.
         size: Height and width that the networks see, after preprocessing.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps": where time is measured.
-        frozen: Prefixes of names of what is not trained, as a phase has them.
         measure: Whether to take the time of a convolution, once per process and for at most about a second.
+        frozen: Prefixes of names (NETWORK.PARAMETER) of what is not trained, as a phase has them.
 
     Raises:
         ValueError: The networks cannot take this size.
         ConfigError: The device is not on this machine.
     """
-    players = _build(recipe, config, semantics)
-    freeze(players, frozen)
+    with _nowhere(config.precision):
+        players = _build(recipe, config, semantics)
+        freeze(players, frozen)
+        flops, peak = _rehearse(recipe, config, players, semantics, size)
     trained = sum(map(_numbers, players.trained.values()))
-    flops, peak = _rehearse(recipe, config, players, semantics, size)
     seconds = None
     if measure:
         rate, per_parameter = measure_speed(choose_device(device), config.precision)
         seconds = flops / (rate * EFFICIENCY) + trained * per_parameter
     everyone = {**players.trained, **players.frozen}
-    memory = RUNTIME + _lasting(players, averaged=config.ema > 0) + round(HOLES * peak)
+    memory = RUNTIME + _lasting(players, averaged=config.ema > 0) + peak
     return Estimate({name: _numbers(network) for name, network in everyone.items()}, flops, memory, seconds)
 
 
+def _nowhere(precision: str) -> AbstractContextManager[Any]:
+    """Where tensors have shapes but no content: the meta device; for mixed precision, of which it knows nothing, fake ones."""
+    return FakeTensorMode() if precision == "bf16-mixed" else torch.device("meta")
+
+
 def _build(recipe: Recipe, config: TrainingConfig, semantics: Semantics) -> Players:
-    """All networks on the meta device; VGG untrained, so that nothing is read or downloaded."""
+    """All networks; VGG untrained, so that nothing is read or downloaded."""
     without = config.model_copy(update={"vgg": False}) if getattr(config, "vgg", False) else config
-    with torch.device("meta"):
-        players = recipe.build(without, semantics)
-        if without is not config:
-            players.frozen["vgg"] = VGG19()
+    players = recipe.build(without, semantics)
+    if without is not config:
+        players.frozen["vgg"] = VGG19()
     for network in players.trained.values():
         network.train()
     return players
@@ -130,9 +129,70 @@ def _bytes(network: nn.Module) -> int:
 def _lasting(players: Players, averaged: bool) -> int:
     """Bytes of what stays from step to step: weights, both moments of Adam, averaged weights."""
     weights = sum(_bytes(network) for network in (*players.trained.values(), *players.frozen.values()))
-    moments = 2 * sum(p.nbytes for network in players.trained.values() for p in network.parameters())
+    moments = 2 * sum(p.nbytes for network in players.trained.values() for p in network.parameters() if p.requires_grad)
     copies = sum(_bytes(players.trained[name]) for name in SYNTHESIS if name in players.trained)
     return weights + moments + copies * averaged
+
+
+# ----------------------------------------------------------------------------------------------------- too little memory
+
+
+def refuse_too_little_memory(
+    recipe: Recipe,
+    config: TrainingConfig,
+    semantics: Semantics,
+    size: tuple[int, int],
+    *,
+    device: str = "cpu",
+    frozen: tuple[str, ...] = (),
+) -> None:
+    """Refuse a training that cannot fit, instead of being killed by the system in its first step.
+
+    Args:
+        recipe: A module of `gesso.recipes`.
+        config: Its settings.
+        semantics: What the networks' input is made of.
+        size: Height and width that the networks see.
+        device: "cpu", "cuda", "cuda:N" or "mps".
+        frozen: Prefixes of names of what is not trained.
+
+    Raises:
+        ConfigError: More memory is needed than is free; the message says how much the flags that help would need.
+    """
+    free = available_memory(device)
+
+    def need(changes: Mapping[str, Any], size: tuple[int, int] = size) -> int:
+        changed = config.model_copy(update=dict(changes))
+        return estimate(recipe, changed, semantics, size, device=device, measure=False, frozen=frozen).memory - RUNTIME
+
+    if free is None or CERTAIN * (least := need({})) <= free:
+        return
+    flags = _flags_that_save(config)
+    lines = [f"{flag} (then about {need(change) / GIB:.1f} GiB)" for flag, change in flags.items()]
+    everything = {key: value for change in flags.values() for key, value in change.items()}
+    if len(flags) > 1:
+        lines.append(f"all of these together (about {need(everything) / GIB:.1f} GiB)")
+    multiple = recipe.multiple(config)
+    half = (size[0] // 2 // multiple * multiple, size[1] // 2 // multiple * multiple)
+    if min(half) >= 2 * multiple:
+        also = " besides" if flags else ""
+        lines.append(f"half the size{also}, by --height and --width or --crop ({need(everything, half) / GIB:.1f} GiB)")
+    raise ConfigError(
+        f"A training step at {size[0]}x{size[1]} needs about {least / GIB:.1f} GiB, but only {free / GIB:.1f} GiB are free on "
+        f"{device}. What helps: {'; '.join(lines) or 'smaller networks'}."
+    )
+
+
+def _flags_that_save(config: TrainingConfig) -> dict[str, dict[str, Any]]:
+    """Flags that save memory and are not in use, with what they set."""
+    found: dict[str, dict[str, Any]] = {}
+    if not config.checkpoint_activations:
+        found["--checkpoint-activations"] = {"checkpoint_activations": True}
+    if config.accumulate < config.batch:
+        found[f"--accumulate {config.batch}"] = {"accumulate": config.batch}
+    if config.precision != "bf16-mixed":
+        found["--precision bf16-mixed"] = {"precision": "bf16-mixed"}
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------- rehearsal
@@ -143,20 +203,21 @@ def _rehearse(
 ) -> tuple[int, int]:
     """FLOP of a step, and the peak of the bytes that it needs beyond the weights: batch, activations, gradients."""
     images = max(1, config.batch // (config.accumulate * int(os.environ.get("WORLD_SIZE", "1"))))
-    count = min(
-        config.accumulate, 2
-    )  # from the second part on, gradients exist beside activations; more parts add nothing
-    meter, counter = _Meter(players), FlopCounterMode(display=False)
-    with counter, meter:
+    # From the second part on, gradients exist beside activations; more parts add nothing.
+    count = min(config.accumulate, 2)
+    networks = (*players.trained.values(), *players.frozen.values())
+    engine = _Engine(config.precision)
+    playing = Players({n: engine.wrap(network) for n, network in players.trained.items()}, players.frozen)
+    with Meter(t for network in networks for t in (*network.parameters(), *network.buffers())) as meter:
         parts = [_batch(images, semantics, size) for _ in range(count)]
         waiting = meter.live // count * (config.accumulate - count)
-        recipe.train_step(config, players, {}, parts, _Engine())
-    return counter.get_total_flops() * config.accumulate // count, meter.peak + waiting
+        recipe.train_step(config, playing, {}, parts, engine)
+    return meter.flops * config.accumulate // count, meter.peak + waiting
 
 
 def _batch(images: int, semantics: Semantics, size: tuple[int, int]) -> Batch:
     def empty(*channels: int, kind: torch.dtype = torch.float32) -> Tensor:
-        return torch.empty(images, *channels, *size, dtype=kind, device="meta")
+        return torch.empty(images, *channels, *size, dtype=kind)
 
     names = {"name": ["rehearsal"] * images, "size": [size] * images}
     batch: Batch = {**names, "semantics": empty(semantics.channels), "image": empty(3)}
@@ -166,7 +227,13 @@ def _batch(images: int, semantics: Semantics, size: tuple[int, int]) -> Batch:
 
 
 class _Engine:
-    """What a training step needs of Fabric, for one process in full precision."""
+    """What a training step needs of Fabric, for one process."""
+
+    def __init__(self, precision: str) -> None:
+        self.lower = precision == "bf16-mixed"
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        return _Lower(network) if self.lower else network
 
     def backward(self, tensor: Tensor) -> None:
         tensor.backward()  # type: ignore[no-untyped-call]
@@ -175,56 +242,20 @@ class _Engine:
         return nullcontext()
 
     def autocast(self) -> AbstractContextManager[Any]:
-        return nullcontext()
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.lower)
 
 
-class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of tensors that are alive, those of the players' weights left out."""
+class _Lower(nn.Module):
+    """A network in mixed precision, as Fabric runs it: what comes out is float32 again."""
 
-    def __init__(self, players: Players) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.live = 0
-        self.peak = 0
-        networks = (*players.trained.values(), *players.frozen.values())
-        weights = (t for network in networks for t in (*network.parameters(), *network.buffers()))
-        self._sizes = {t.untyped_storage()._cdata: 0 for t in weights}  # by storage, because views share one
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = UNKNOWABLE.get(func, func)(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                self._see(leaf.untyped_storage())
-        self.peak = max(self.peak, self.live)
-        return result
-
-    def _see(self, storage: torch.UntypedStorage) -> None:
-        if storage._cdata not in self._sizes:
-            self._sizes[storage._cdata] = storage.nbytes()
-            self.live += storage.nbytes()
-            finalize(storage, self._forget, storage._cdata)
-
-    def _forget(self, key: int) -> None:
-        self.live -= self._sizes.pop(key)
-
-
-def _unique(values: Tensor, *_: bool, **__: bool) -> tuple[Tensor, Tensor, Tensor]:
-    return values.new_empty(OBJECTS), values.new_empty(values.shape), values.new_empty(OBJECTS)
-
-
-def _bincount(values: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
-    return values.new_empty(max(minlength, OBJECTS))
-
-
-def _item(value: Tensor) -> int:
-    return OBJECTS
-
-
-# Operations whose result depends on content, as pooling over instances has them; torch refuses them on meta.
-UNKNOWABLE: Mapping[Any, Callable[..., Any]] = {
-    torch.ops.aten._unique2.default: _unique,
-    torch.ops.aten.bincount.default: _bincount,
-    torch.ops.aten._local_scalar_dense.default: _item,
-}
+    def forward(self, *inputs: Tensor | None) -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            result = self.network(*inputs)
+        return tree_map_only(Tensor, Tensor.float, result)
 
 
 # --------------------------------------------------------------------------------------------------------------- speed

@@ -8,7 +8,6 @@ of a saved state, so that a run killed at a border goes on like one that was not
 from __future__ import annotations
 
 import copy
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from torch.optim import Optimizer
 
 from gesso import checkpoints
 from gesso.data.training import TrainingData
-from gesso.errors import ConfigError, TrainingError
+from gesso.errors import ModelFileError, TrainingError
 from gesso.model_info import ModelInfo, NetworkDescription, StyleDescription
 from gesso.recipes.protocol import Phase, Players, Recipe, TrainingConfig
 from gesso.train_log import RETRY
@@ -247,6 +246,8 @@ def named(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 def save(session: Session, step: int) -> None:
     """Write the state of a run, then its model file; at the end of one of several phases also a copy that stays."""
     players, data, stage = session.players, session.data, session.stage
+    if _is_saved(session, step):
+        return
     for name, network in players.trained.items():
         if not all(bool(p.isfinite().all()) for p in network.parameters()):
             raise TrainingError(f"Weights of the {name} became infinite or not a number by step {step}. {RETRY}")
@@ -269,157 +270,25 @@ def save(session: Session, step: int) -> None:
         checkpoints.write_safely(session.run / "phases" / stage.model, lambda temporary: _same_file(model, temporary))
 
 
+def _is_saved(session: Session, step: int) -> bool:
+    """Whether all files of this step are there: a model file that got styles since is not to be replaced."""
+    run, stage = session.run, session.stage
+    copied = step < stage.last or not stage.model or (run / "phases" / stage.model).exists()
+    newest = checkpoints.states(run / "state")[-1:]
+    return copied and [p.name for p in newest] == [checkpoints.state_name(step)] and model_step(run) == step
+
+
+def model_step(run: Path) -> int | None:
+    """Steps behind the model file of a run; None where there is no sound one."""
+    try:
+        return checkpoints.read_info(run / "model.safetensors").step
+    except ModelFileError:
+        return None
+
+
 def _same_file(model: Path, other: Path) -> None:
     """A second name for a file that is never written to, or a copy where the disk knows no second names."""
     try:
         os.link(model, other)
     except OSError:
         shutil.copyfile(model, other)
-
-
-# ------------------------------------------------------------------------------------------- where a run is taken up
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a run is taken up.
-
-    Attributes:
-        step: Steps already taken.
-        begin: Number of the run's first phase.
-        number: Number of the phase to open.
-        parts: Weights and moments to open it with; empty at the very beginning.
-        new: Prefixes of names whose weights are not among them.
-        told: Lines for people, about what another training gave.
-    """
-
-    step: int = 0
-    begin: int = 0
-    number: int = 0
-    parts: Parts | None = None
-    new: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
-
-
-def find_start(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData) -> Start:
-    """The newest state of the run folder, or the networks that --init-from names, or nothing.
-
-    Raises:
-        ConfigError: --init-from does not fit the training.
-        ModelFileError: The state or the model file is damaged.
-    """
-    kept = checkpoints.states(run / "state")
-    if not kept:
-        return _seeded(Path(config.init_from), recipe, config, data) if config.init_from else Start()
-    document, parts = checkpoints.load_state(kept[-1])
-    try:
-        step, begin = int(document["step"]), int(document.get("begin", 0))
-        number = int(document.get("phase", 0))
-        assert "networks" in parts and "optimizers" in parts
-    except (KeyError, ValueError, AssertionError) as error:
-        raise checkpoints.damaged_state(kept[-1], error) from None
-    return Start(step, begin, number, parts)
-
-
-def _seeded(path: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData) -> Start:
-    """Another training's networks, and the latest phase that can take over from them."""
-    info, parts = read_networks(path)
-    if (info.semantics, info.label_space) != (data.semantics, data.space):
-        theirs, ours = (s.name if s else "pictures" for s in (info.label_space, data.space))
-        raise ConfigError(
-            f"--init-from {path} was trained on {theirs} ({info.semantics}), these data are {ours} ({data.semantics}): "
-            "channels would change their meaning. Use data in the same label space."
-        )
-    networks, misfit = parts["networks"], ["there is no phase"]
-    judged = any(name.startswith("discriminator.") for name in networks)
-    phases = recipe.phases(config)
-    for number in reversed(range(len(phases))):
-        new = phases[number].new if judged else (*phases[number].new, "discriminator.")
-        with torch.device("meta"):
-            wanted = named(recipe.build(without_helpers(phases[number].config), data.semantics).trained)
-        if not (lines := misfits(wanted, networks, new)):
-            return Start(0, number, number, parts, new, _tell(path, wanted, new, phases[number].name))
-        misfit = min(misfit, lines, key=len) if misfit != ["there is no phase"] else lines
-    raise ConfigError(
-        f"--init-from {path} fits none of the phases of this training ({', '.join(p.name for p in phases)}); nearest: "
-        f"{'; '.join(misfit[:3])}{f' and {len(misfit) - 3} more' if len(misfit) > 3 else ''}. Use the widths and depths that "
-        "it was trained with; gesso info shows them."
-    )
-
-
-def read_networks(path: Path) -> tuple[ModelInfo, Parts]:
-    """What a run folder (networks and averages of its newest state) or a model file holds.
-
-    Raises:
-        ModelFileError: There is neither, or it is damaged.
-    """
-    if path.is_dir():
-        info = checkpoints.read_info(path / "model.safetensors")
-        if kept := checkpoints.states(path / "state"):
-            _, parts = checkpoints.load_state(kept[-1])
-            return info, {k: parts.get(k, {}) for k in ("networks", "averaged")}
-        path = path / "model.safetensors"
-    model = checkpoints.load_model(path)
-    return model.info, {"networks": named(model.networks), "averaged": named(model.networks)}
-
-
-def without_helpers(config: TrainingConfig) -> TrainingConfig:
-    """The same settings without frozen helpers, whose weights would have to be read."""
-    return config.model_copy(update={"vgg": False}) if getattr(config, "vgg", False) else config
-
-
-def _tell(path: Path, wanted: Mapping[str, Tensor], new: tuple[str, ...], phase: str) -> tuple[str, ...]:
-    outer = [p for p in new if not any(p != other and p.startswith(other) for other in new)]
-    fresh = {prefix: sum(k.startswith(prefix) for k in wanted) for prefix in outer}
-    kept = sum(not k.startswith(new or NONE) for k in wanted)
-    listed = ", ".join(f"{prefix.rstrip('.')} ({count} tensors)" for prefix, count in fresh.items() if count)
-    return (f"{kept} tensors from {path}; training begins with phase {phase}", f"new: {listed or 'nothing'}")
-
-
-def check_run(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData, free: set[str]) -> None:
-    """Refuse to go on in a run folder that was begun with other settings or other data.
-
-    Args:
-        run: The run folder.
-        recipe: A module of `gesso.recipes`.
-        config: The settings now.
-        data: The data now.
-        free: Settings that may change between attempts.
-
-    Raises:
-        ConfigError: Naming every setting that differs.
-    """
-    path = run / "config.json"
-    if not checkpoints.states(run / "state") or not path.exists():
-        return
-    try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        settings, facts = dict(begun), dict(begun.get("data", {}))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is damaged ({error}). Mend it, or give another --out.") from None
-    defaults = json.loads(type(config).model_construct().model_dump_json())  # for settings that came with a later gesso
-    settings = {**defaults, **settings}
-    wanted = {"recipe": recipe.NAME, **json.loads(config.model_dump_json())}
-    different = [k for k, v in wanted.items() if k not in free and settings.get(k) != v]
-    if different:
-        listed = ", ".join(f"{k} ({settings.get(k)} there, {wanted[k]} now)" for k in different)
-        raise ConfigError(
-            f"{run} was begun with other settings: {listed}. Use them again to go on, or give another --out."
-        )
-    for name, now in data.facts().items():
-        if (there := facts.get(name, now)) != now:
-            raise ConfigError(
-                f"{run} was begun on other data: {name} {there} there, {now} now. Restore the data, or use another --out."
-            )
-
-
-def write_config(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData) -> None:
-    """Write config.json: every setting, and where the data came from."""
-    settings = json.loads(config.model_dump_json())
-    origin = {**data.origin, **data.facts()}
-    text = json.dumps({"recipe": recipe.NAME, **settings, "data": origin}, indent=1) + "\n"
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    checkpoints.write_safely(run / "config.json", write)

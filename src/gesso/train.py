@@ -23,23 +23,21 @@ from gesso import checkpoints
 from gesso.batches import parts_of_steps, with_semantics
 from gesso.data.training import TrainingData
 from gesso.devices import choose_device
+from gesso.errors import ConfigError
 from gesso.pictures import Picture, layout_picture, to_uint8
 from gesso.recipes.protocol import Recipe, TrainingConfig
+from gesso.run_start import Start, check_run, find_start, write_config
 from gesso.session import (
     SYNTHESIS,
     Session,
     Stage,
-    Start,
     WrongWeightsError,
-    check_run,
-    find_start,
     open_session,
     parts_of,
     save,
     stages,
     to_device,
     total_steps,
-    write_config,
 )
 from gesso.train_log import RunLog
 
@@ -128,15 +126,23 @@ def _phases(
     log: RunLog | None,
 ) -> None:
     """Go through the phases from where the run is taken up; each takes over from the one before."""
-    parts, new, step = start.parts or {}, start.new, start.step
+    parts, new, step = start.take(), start.new, start.step
     for line in start.told:
         _say(log, line)
+    if start.step < last and (model := run / "model.safetensors").exists() and checkpoints.read_info(model).styles:
+        _say(
+            log,
+            "The styles in model.safetensors belong to its weights; training replaces both. Run gesso styles again.",
+        )
     for stage in (s for s in plan if s.number >= start.number):
         resumed = stage.number == start.number and "optimizers" in parts
         try:
             session = open_session(fabric, recipe, data, run, stage, start.begin, parts, new, resumed)
         except WrongWeightsError as error:
+            if not resumed:
+                raise ConfigError(f"The networks to begin with do not fit: {error}.") from None
             raise checkpoints.damaged_state(checkpoints.states(run / "state")[-1], error) from None
+        parts = {}  # gigabytes that nobody needs any longer
         to_device(session)
         if len(plan) > 1:
             _say(log, f"phase {stage.phase.name}: steps {stage.first} to {stage.last}")
@@ -146,6 +152,7 @@ def _phases(
         step = stage.last
         following = plan[plan.index(stage) + 1]
         parts, new = parts_of(session), following.phase.new
+        del session
 
 
 def _say(log: RunLog | None, line: str) -> None:

@@ -99,10 +99,11 @@ def train(
     learning = open_data(recipe, resolved, data, flags, split, val_split, held_out)
     say_components(learning.training, console)
     if dry_run:
-        show_plan(recipe, resolved, learning, device, console)
+        show_plan(recipe, resolved, learning, out, device, console)
         return
     from gesso.train import fit
 
+    refuse_what_cannot_fit(recipe, resolved, learning, device, console)
     result = fit(recipe, resolved, learning, out, device=device, console=console, stop_at=stop_at)
     state = "finished" if result.finished else "stopped; run the same command again to go on"
     console.print(f"{state} after {result.step} steps; the model is {out / 'model.safetensors'}", soft_wrap=True)
@@ -301,17 +302,48 @@ def _held_out(data: Path | None, flags: DataFlags, val_split: str, split: str) -
         return []  # the named convention has no such split
 
 
-def show_plan(recipe: Recipe, config: TrainingConfig, data: TrainingData, device: str, console: Console) -> None:
-    """Settings, phases, sizes and an estimate of memory and time."""
+def refuse_what_cannot_fit(
+    recipe: Recipe, config: TrainingConfig, data: TrainingData, device: str, console: Console
+) -> None:
+    """Say before the last and largest phase, hours from now, crashes that its memory is not there.
+
+    Raises:
+        ConfigError: The message names what is needed, what is free, and the flags that help.
+    """
     from gesso.devices import choose_device
+    from gesso.estimates import refuse_too_little_memory
+    from gesso.session import stages
+
+    largest = stages(recipe, config, len(data.training))[-1].phase  # type: ignore[arg-type]
+    size = _size(data.shrunk(largest.shrink, recipe.multiple(largest.config)), console)
+    refuse_too_little_memory(
+        recipe, largest.config, data.semantics, size, device=choose_device(device), frozen=largest.frozen
+    )
+
+
+def _size(data: TrainingData, console: Console) -> tuple[int, int]:
+    """Height and width that the networks see."""
+    first = next(iter(track([data.training[0]], "reading", 1, console)))
+    high, wide = next(first[k] for k in ("image", "label", "source") if k in first).shape[-2:]
+    return int(high), int(wide)
+
+
+def show_plan(
+    recipe: Recipe, config: TrainingConfig, data: TrainingData, run: Path, device: str, console: Console
+) -> None:
+    """Settings, what is taken over, phases, sizes and an estimate of memory and time."""
+    from gesso.devices import choose_device
+    from gesso.run_start import find_start
     from gesso.session import stages
 
     samples = len(data.training)  # type: ignore[arg-type]
     console.print_json(json.dumps({"recipe": recipe.NAME, **json.loads(config.model_dump_json())}))
-    plan = stages(recipe, config, samples)
-    for stage in plan:
-        if len(plan) > 1:
-            console.print(f"\nphase {stage.number + 1} of {len(plan)}: [bold]{stage.phase.name}[/bold]")
+    start = find_start(run, recipe, config, data)
+    for line in start.told:
+        console.print(line, soft_wrap=True)
+    for stage in (plan := stages(recipe, config, samples, start.begin)):
+        if stage.model:
+            console.print(f"\nphase {stage.number + 1} of {plan[-1].number + 1}: [bold]{stage.phase.name}[/bold]")
         view = data.shrunk(stage.phase.shrink, recipe.multiple(stage.phase.config))
         console.print(_phase_table(recipe, stage, view, choose_device(device), console))
 
@@ -320,8 +352,7 @@ def _phase_table(recipe: Recipe, stage: Stage, data: TrainingData, device: str, 
     from gesso.estimates import estimate
 
     phase, steps = stage.phase, stage.last - stage.first
-    first = next(iter(track([data.training[0]], "reading", 1, console)))
-    high, wide = next(first[k] for k in ("image", "label", "source") if k in first).shape[-2:]
+    high, wide = _size(data, console)
     guess = estimate(recipe, phase.config, data.semantics, (high, wide), device=device, frozen=phase.frozen)
     table = Table.grid(padding=(0, 2))
     table.add_row("data", f"{len(data.training)} samples, {high}x{wide} after preprocessing")  # type: ignore[arg-type]

@@ -21,15 +21,18 @@ sizes that a network cannot halve evenly are refused instead of rounded, and poo
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.errors import LabelError
+from gesso.networks.frugal import Layers, add, run, through
 
 NORMS: dict[str, type[nn.Module]] = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
 DISCRIMINATOR_WIDTH_CAP = 512
+PIXELS_AT_ONCE = 2**16  # in pooling; copies of so many stay in the processor's cache
 
 
 def pool_instances(features: Tensor, instance: Tensor) -> Tensor:
@@ -42,17 +45,40 @@ def pool_instances(features: Tensor, instance: Tensor) -> Tensor:
     Returns:
         (B, F, H, W), constant inside every object; gradients flow through the means.
     """
-    batch, channels, height, width = features.shape
-    _, keys = torch.unique(instance.reshape(batch, -1), return_inverse=True)  # (B, H*W), 0..K-1
-    count = int(keys.max()) + 1
-    rows = (keys + count * torch.arange(batch, device=keys.device).unsqueeze(1)).flatten()  # (B*H*W,)
-    # Float32 sums over half a million pixels lose digits; MPS has no float64.
-    exact = features.dtype if features.device.type == "mps" else torch.float64
-    pixels = features.permute(0, 2, 3, 1).reshape(-1, channels).to(exact)  # (B*H*W, F)
-    sums = pixels.new_zeros(batch * count, channels).index_add(0, rows, pixels)  # (B*K, F)
-    area = torch.bincount(rows, minlength=batch * count).clamp(min=1).unsqueeze(1)  # (B*K, 1)
-    means = (sums / area).to(features.dtype)  # (B*K, F)
-    return means[rows].reshape(batch, height, width, channels).permute(0, 3, 1, 2)  # (B, F, H, W)
+    batch, channels = features.shape[:2]
+    # Neighbours mostly share a key: only where it changes along a row are keys compared with all others.
+    starts, run = torch.unique_consecutive(instance.reshape(-1), return_inverse=True)  # (runs,), (B*H*W,)
+    keys, key = torch.unique(starts, return_inverse=True)  # (K,), (runs,)
+    rows = key.index_select(0, run)  # (B*H*W,), 0..K-1
+    rows.view(batch, -1).add_(len(keys) * torch.arange(batch, device=rows.device).unsqueeze(1))  # 0..B*K-1
+    pixels = features.transpose(0, 1).reshape(channels, -1)  # (F, B*H*W)
+    pooled = _Means.at(pixels, rows, batch * len(keys))  # (F, B*H*W)
+    return pooled.reshape(channels, batch, *features.shape[2:]).transpose(0, 1)  # (B, F, H, W)
+
+
+class _Means(torch.autograd.Function):
+    """Means of (F, N) values over equal rows, at every place (F, N); being symmetric, that is its own gradient."""
+
+    @classmethod
+    def at(cls, values: Tensor, rows: Tensor, count: int) -> Tensor:
+        return cls.apply(values, rows, count)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, rows: Tensor, count: int) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.count = count
+        # Float32 sums over half a million pixels lose digits; MPS has no float64.
+        exact = values.dtype if values.device.type == "mps" else torch.float64
+        sums = values.new_zeros(len(values), count, dtype=exact)  # (F, count)
+        for first in range(0, len(rows), PIXELS_AT_ONCE):
+            some = slice(first, first + PIXELS_AT_ONCE)
+            sums.scatter_add_(1, rows[some].expand(len(values), -1), values[:, some].to(exact))
+        area = torch.bincount(rows, minlength=count).clamp(min=1)  # (count,)
+        return (sums / area).to(values.dtype).index_select(1, rows)  # (F, N)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _Means.at(gradients[0].contiguous(), ctx.saved_tensors[0], ctx.count), None, None
 
 
 def initialise(network: nn.Module, generator: torch.Generator | None = None) -> nn.Module:
@@ -120,13 +146,12 @@ class ResidualBlock(nn.Module):
         self.first_norm = NORMS[norm](channels)
         self.second = nn.Conv2d(channels, channels, 3)
         self.second_norm = NORMS[norm](channels)
+        self.pad, self.relu = nn.ReflectionPad2d(1), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        y = self.first(F.pad(x, (1, 1, 1, 1), mode="reflect"))  # (B, C, H, W)
-        y = F.relu(self.first_norm(y))
-        y = self.second(F.pad(y, (1, 1, 1, 1), mode="reflect"))  # (B, C, H, W)
-        return x + self.second_norm(y)
+        y = run([self.pad, self.first, self.first_norm, self.relu, self.pad, self.second, self.second_norm], x)
+        return add(x, y)  # (B, C, H, W)
 
 
 class Trunk(nn.Module):
@@ -142,10 +167,10 @@ class Trunk(nn.Module):
 
     def __init__(self, in_channels: int, width: int, downs: int, blocks: int, norm: str) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*_wide_conv(in_channels, width), NORMS[norm](width), nn.ReLU())
-        self.down = nn.Sequential(*(m for i in range(downs) for m in _halve(width * 2**i, norm)))
-        self.blocks = nn.Sequential(*(ResidualBlock(width * 2**downs, norm) for _ in range(blocks)))
-        self.up = nn.Sequential(*(m for i in range(downs, 0, -1) for m in _double(width * 2**i, norm)))
+        self.stem = Layers(*_wide_conv(in_channels, width), NORMS[norm](width), nn.ReLU())
+        self.down = Layers(*(m for i in range(downs) for m in _halve(width * 2**i, norm)))
+        self.blocks = Layers(*(ResidualBlock(width * 2**downs, norm) for _ in range(blocks)))
+        self.up = Layers(*(m for i in range(downs, 0, -1) for m in _double(width * 2**i, norm)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, width, H, W)."""
@@ -181,7 +206,7 @@ class GlobalGenerator(nn.Module):
         self.multiple = 2**downs
         self.smallest = _smallest(self.multiple, blocks)
         self.trunk = Trunk(in_channels, width, downs, blocks, norm)
-        self.head = nn.Sequential(*_wide_conv(width, out_channels), nn.Tanh())
+        self.head = Layers(*_wide_conv(width, out_channels), nn.Tanh())
 
     def forward(self, semantics: Tensor, style: Tensor | None = None) -> Tensor:
         """Photograph in [-1, 1] from semantics, with a style map appended to them where the network has one.
@@ -199,15 +224,14 @@ class LocalEnhancer(nn.Module):
 
     def __init__(self, in_channels: int, width: int, blocks: int, norm: str) -> None:
         super().__init__()
-        self.down = nn.Sequential(*_wide_conv(in_channels, width), NORMS[norm](width), nn.ReLU(), *_halve(width, norm))
-        self.blocks = nn.Sequential(*(ResidualBlock(width * 2, norm) for _ in range(blocks)))
-        self.up = nn.Sequential(*_double(width * 2, norm))
+        self.down = Layers(*_wide_conv(in_channels, width), NORMS[norm](width), nn.ReLU(), *_halve(width, norm))
+        self.blocks = Layers(*(ResidualBlock(width * 2, norm) for _ in range(blocks)))
+        self.up = Layers(*_double(width * 2, norm))
 
     def forward(self, x: Tensor, coarse: Tensor) -> Tensor:
         """(B, C, H, W) semantics, (B, 2 * width, H/2, W/2) features of the coarser network -> (B, width, H, W)."""
-        x = self.down(x) + coarse  # (B, 2 * width, H/2, W/2)
-        x = self.blocks(x)
-        return self.up(x)  # (B, width, H, W)
+        refined = through(self.down(x) + coarse, self.blocks)  # (B, 2 * width, H/2, W/2)
+        return self.up(refined)  # (B, width, H, W)
 
 
 class CoarseToFineGenerator(nn.Module):
@@ -244,7 +268,7 @@ class CoarseToFineGenerator(nn.Module):
         self.enhancers = nn.ModuleList(  # coarsest first
             LocalEnhancer(in_channels, width * 2**i, enhancer_blocks, norm) for i in range(enhancers - 1, -1, -1)
         )
-        self.head = nn.Sequential(*_wide_conv(width, out_channels), nn.Tanh())
+        self.head = Layers(*_wide_conv(width, out_channels), nn.Tanh())
 
     def forward(self, semantics: Tensor, style: Tensor | None = None) -> Tensor:
         """Photograph in [-1, 1] from semantics, with a style map appended to them where the network has one.
@@ -275,16 +299,16 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, in_channels: int, width: int, layers: int, norm: str) -> None:
         super().__init__()
         widths = [min(width * 2**i, DISCRIMINATOR_WIDTH_CAP) for i in range(layers + 1)]
-        first = nn.Sequential(nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=2), nn.LeakyReLU(0.2))
+        first = Layers(nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=2), nn.LeakyReLU(0.2))
         middle = [
-            nn.Sequential(
+            Layers(
                 nn.Conv2d(before, after, 4, stride=2 if i < layers else 1, padding=2),
                 NORMS[norm](after),
                 nn.LeakyReLU(0.2),
             )
             for i, (before, after) in enumerate(pairwise(widths), start=1)
         ]
-        last = nn.Sequential(nn.Conv2d(widths[-1], 1, 4, stride=1, padding=2))
+        last = Layers(nn.Conv2d(widths[-1], 1, 4, stride=1, padding=2))
         self.layers = nn.ModuleList([first, *middle, last])
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -342,7 +366,7 @@ class InstanceEncoder(nn.Module):
         super().__init__()
         self.multiple = self.smallest = 2**downs
         self.trunk = Trunk(in_channels, width, downs, 0, norm)
-        self.head = nn.Sequential(*_wide_conv(width, features), nn.Tanh())
+        self.head = Layers(*_wide_conv(width, features), nn.Tanh())
 
     def forward(self, image: Tensor, instance: Tensor) -> Tensor:
         """Image in [-1, 1] and integer object keys (B, H, W) -> (B, features, H, W) in [-1, 1], constant per object.

@@ -19,10 +19,12 @@ from torch.optim import Adam, Optimizer
 from gesso import losses
 from gesso.labels import Semantics, instance_keys
 from gesso.networks import pix2pixhd as networks
+from gesso.networks.frugal import checkpoint_activations
 from gesso.networks.vgg import load_vgg19
 from gesso.recipes.protocol import Batch, Engine, Phase, Players, TrainingConfig
 
 NAME = "pix2pixhd"
+HEAD = ("generator.head.",)  # the last convolution: another one for each width
 ADVERSARIAL: dict[str, losses.Scores] = {"lsgan": losses.least_squares, "vanilla": losses.vanilla}
 
 
@@ -148,12 +150,13 @@ def phases(config: Config) -> list[Phase]:
         together = _at(config, count, config.epochs, config.epochs_decay)
         earlier = ("generator.trunk.", *(f"generator.enhancers.{i}." for i in range(count - 1)))
         scale = f"discriminator.scales.{together.discriminator_scales - 1}."
-        new: tuple[str, ...] = (f"generator.enhancers.{count - 1}.", "generator.head.", scale)
+        new: tuple[str, ...] = (f"generator.enhancers.{count - 1}.", *HEAD, scale)
         if config.frozen_epochs:
             alone = _at(config, count, config.frozen_epochs, 0)
-            found.append(Phase(f"G{count + 1} alone", alone, shrink, earlier, new))
+            found.append(Phase(f"G{count + 1} alone", alone, shrink, earlier, new, HEAD))
             new = ()
-        found.append(Phase("+".join(f"G{i}" for i in range(1, count + 2)), together, shrink, (), new))
+        name = "+".join(f"G{i}" for i in range(1, count + 2))
+        found.append(Phase(name, together, shrink, (), new, HEAD if new else ()))
     return found
 
 
@@ -210,6 +213,8 @@ def build(config: Config, semantics: Semantics) -> Players:
         trained["encoder"] = networks.initialise(networks.InstanceEncoder(**arguments["encoder"]))
         descriptions["encoder"] = {"class": "pix2pixhd.InstanceEncoder", "arguments": arguments["encoder"]}
     frozen: dict[str, nn.Module] = {"vgg": load_vgg19(config.vgg_weights)} if config.vgg else {}
+    for network in trained.values():
+        checkpoint_activations(network, config.checkpoint_activations)
     return Players(trained, frozen, descriptions, style)
 
 
@@ -278,8 +283,8 @@ def train_step(
 ) -> dict[str, Tensor]:
     """One update of generator (with encoder) and discriminator from one forward of the generator (official code).
 
-    The discriminator's gradient does not depend on the generator's new weights, so both gradients are taken first and both
-    updates follow; the result is that of the official order.
+    The discriminator's gradients do not depend on the generator's new weights, so all gradients are taken first, one loss
+    after the other to save memory, and both updates follow; the result is that of the official order.
 
     Args:
         config: Weights of the losses.
@@ -301,19 +306,26 @@ def train_step(
             for network in players.trained.values():
                 unsynchronised.enter_context(engine.no_backward_sync(network, enabled=number < len(parts)))
             semantics, image = batch["semantics"], batch["image"]
-            fake = synthesise(config, players.trained, batch)  # (B, 3, H, W)
 
-            real_scores = discriminator(torch.cat([semantics, image], dim=1))
+            with engine.no_backward_sync(discriminator):  # those of the generated photograph take this gradient along
+                scores = discriminator(torch.cat([semantics, image], dim=1))
+                real_loss = losses.over_scales(adversarial, scores, True)
+                engine.backward(0.5 * real_loss / len(parts))  # now, so that it needs no memory beside the generator's
+            real = [[layer.detach() for layer in layers] for layers in scores]
+            del scores
+
+            fake = synthesise(config, players.trained, batch)  # (B, 3, H, W)
             discriminator.requires_grad_(False)  # the generator's loss leaves no gradient in D
-            judged = discriminator(torch.cat([semantics, fake], dim=1))
-            found = generator_losses(config, players, fake, batch, judged, real_scores, engine)
+            found = generator_losses(
+                config, players, fake, batch, discriminator(torch.cat([semantics, fake], dim=1)), real, engine
+            )
             engine.backward(torch.stack(list(found.values())).sum() / len(parts))
             discriminator.requires_grad_(True)
 
-            fake_scores = discriminator(torch.cat([semantics, fake.detach()], dim=1))
-            found["D_real"] = losses.over_scales(adversarial, real_scores, True)
-            found["D_fake"] = losses.over_scales(adversarial, fake_scores, False)
-            engine.backward(0.5 * (found["D_real"] + found["D_fake"]) / len(parts))
+            scores = discriminator(torch.cat([semantics, fake.detach()], dim=1))
+            fake_loss = losses.over_scales(adversarial, scores, False)
+            engine.backward(0.5 * fake_loss / len(parts))
+            found |= {"D_real": real_loss, "D_fake": fake_loss}
         for name, value in found.items():
             totals[name] = totals.get(name, 0.0) + value.detach() / len(parts)
     for optimizer in optimizers.values():

@@ -98,8 +98,8 @@ class Phase:
         config: The settings in this phase; its epochs are its own.
         shrink: How many times smaller photographs and maps are than at the end of the training.
         frozen: Prefixes of names (NETWORK.PARAMETER) of what is not trained.
-        new: Prefixes of names of weights that this phase begins with fresh; all others come from the phase before, whose own
-            weights of these names are dropped.
+        new: Prefixes of names of weights that this phase begins with fresh; all others come from the phase before.
+        replaced: Those of `new` that the phase before has too, in another shape; its own are dropped.
     """
 
     name: str
@@ -107,6 +107,7 @@ class Phase:
     shrink: int = 1
     frozen: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

@@ -18,13 +18,13 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from gesso.checkpoints import Model, load_model, write_safely
-from gesso.devices import choose_device
+from gesso.devices import choose_device, refuse_large_forward
 from gesso.errors import LabelError, StyleError
 from gesso.labels import LabelSpace
 from gesso.model_info import ModelInfo
 from gesso.pictures import Picture, to_uint8
 from gesso.synthesis.features import ObjectFeatures, ObjectKey, encode_objects, feature_map
-from gesso.synthesis.inputs import Batch, pad, read_layouts, read_photograph, read_pictures
+from gesso.synthesis.inputs import Batch, pad, read_layouts, read_photograph, read_pictures, refuse_seed
 from gesso.synthesis.style import Style, Vector, class_index
 from gesso.synthesis.style_space import (
     COMPUTE,
@@ -98,7 +98,7 @@ class Synthesizer:
                 countable classes.
             style: One style, or one per layout. In a single style for several layouts an object is chosen for where it is there.
                 None, or what a style leaves open, is drawn at random. Models without style take None.
-            seed: Of what the layout leaves open; the same call gives the same photograph.
+            seed: Of what the layout leaves open, 0..2^63 - 1; the same call gives the same photograph.
 
         Returns:
             (H, W, 3) or (B, H, W, 3) uint8.
@@ -107,7 +107,9 @@ class Synthesizer:
             LabelError: An index is not in the label space, shapes differ, or the instance map disagrees with the label map.
             StyleError: The model has no style, or not the class, mode or object that was chosen.
             DataError: The picture has another number of channels than the model takes.
+            ConfigError: The seed is out of range, or it needs more memory than is free.
         """
+        refuse_seed(seed)
         space = self.style_space if style is None else self.require_style()
         if channels := self.info.semantics.source_channels:
             batch, single = read_pictures(labels, channels)
@@ -117,6 +119,7 @@ class Synthesizer:
             batch["style"] = self._style_maps(batch, style, seed, space)
         height, width = next(iter(batch.values())).shape[-2:]
         padded = {key: pad(value, self._multiple, self._smallest).to(self.device) for key, value in batch.items()}
+        self._refuse_too_large(padded)
         with torch.inference_mode(), _own_randomness(self.device, seed):
             semantics = self.info.semantics.encode(padded)
             style_map = [padded["style"]] if "style" in padded else []
@@ -156,7 +159,9 @@ class Synthesizer:
         Raises:
             LabelError: As for a photograph.
             StyleError: As for a photograph.
+            ConfigError: The seed is out of range.
         """
+        refuse_seed(seed)
         space = self.require_style()
         label, instance = self._layout(labels, instances)
         return self._resolved(style or Style(), objects_of(label, instance, space.regions), space, seed)
@@ -229,6 +234,13 @@ class Synthesizer:
         if message not in self._said:
             self._said.add(message)
             _log.warning(message)
+
+    def _refuse_too_large(self, batch: Batch) -> None:
+        """What does not fit into memory is refused before the system kills the process."""
+        shape = next(iter(batch.values())).shape
+        channels = [self.info.semantics.channels, *([batch["style"].shape[1]] if "style" in batch else [])]
+        shapes = [(shape[0], count, *shape[-2:]) for count in channels]
+        refuse_large_forward(self._generator, shapes, self.device)
 
     def _layouts(self, labels: npt.ArrayLike, instances: npt.ArrayLike | None) -> tuple[Batch, bool]:
         assert self.label_space is not None
