@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import resource
+import shlex
 import time
 import zipfile
 from collections.abc import Callable
@@ -31,7 +32,6 @@ from gesso.labels import LabelClass, LabelSpace, Semantics
 from gesso.networks.pix2pixhd import pool_instances
 from support import Golden, golden_folder
 from test_importers import Discriminators, Global, Local, randomised
-from training_script import tiny_flags
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -302,7 +302,7 @@ def test_a_run_folder_that_training_goes_on_from(
     words = ["import", files["G feat"], files["E"], "--labels", "toy", "--discriminator", files[name], "--run", run]
     code, said, errors = command(*words, "-o", out)
     assert (code, errors) == (0, "")
-    assert f"gesso train DATA --init-from {run} --out NEW_RUN" in said
+    assert f"--no-dont-care --init-from {run} --out NEW_RUN" in said
     assert sorted(path.name for path in run.iterdir()) == ["model.safetensors", "state"]
     assert load_model(run / "model.safetensors").hash == load_model(out).hash
     document, parts = load_state(states(run / "state")[-1])
@@ -319,19 +319,55 @@ def test_a_run_folder_that_training_goes_on_from(
     assert sorted(tuple(t.shape) for k, t in parts["networks"].items() if k.startswith("discriminator.")) == scores
 
 
-def test_training_goes_on_from_it(command: Command, files: dict[str, Path], tiny_dataset: Path, tmp_path: Path) -> None:
-    run, further = tmp_path / "run", tmp_path / "further"
-    words = ["import", files["G feat"], files["E"], "--labels", "toy", "--discriminator", files["D"], "--run", run]
-    assert command(*words)[0] == 0
-    flags = tiny_flags(feature_channels=FEATURES, encoder_width=4, encoder_downs=3)
-    flags += ["--instance-features", "--boundary", "--no-dont-care", "--init-from", str(run)]
-    code, said, errors = command("train", tiny_dataset, *flags, "--out", further, "--device", "cpu", "--stop-at", 1)
+SIZE = "--resize fixed --height 32 --width 64".split()
+SHORT = "--no-vgg --workers 0 --device cpu --stop-at 1".split()
+
+
+def printed(said: str) -> list[str]:
+    """The command that goes on with training, without `gesso`."""
+    line = next(line for line in said.splitlines() if "gesso train" in line)
+    return shlex.split(line.partition("gesso ")[2])
+
+
+@pytest.mark.parametrize(
+    ("names", "more"),
+    [
+        (["G"], []),
+        (["G feat", "E"], []),
+        (["G feat", "E"], ["--label-features"]),
+        (["G"], ["--no-boundary", "--dont-care"]),  # as many channels; toy data have instances
+        (["local"], ["--width", "64"]),
+        (["local feat", "E"], []),
+    ],
+)
+def test_training_goes_on_with_what_is_printed(
+    command: Command, files: dict[str, Path], tiny_dataset: Path, tmp_path: Path, names: list[str], more: list[str]
+) -> None:
+    run, further = tmp_path / "a run", tmp_path / "further"
+    if names == ["local"]:  # two enhancers need three discriminators
+        torch.save(weights(Discriminators(CLASSES + 4, 4, 2, 3, instance, with_features=True)), files["D"])
+    read = [files[name] for name in names]
+    words = ["import", *read, "--labels", "toy", "--discriminator", files["D"], "--run", run, *more]
+    code, said, errors = command(*words)
+    assert code == 0, errors
+    wanted = printed(said)
+    size = [] if "--resize" in wanted else SIZE
+    here = [{"DATA": tiny_dataset, "NEW_RUN": further}.get(word, word) for word in wanted]
+    code, said, errors = command(*here, *size, *SHORT)
     assert code == 0, (said, errors)
     before, after = (load_state(states(folder / "state")[-1])[1]["networks"] for folder in (run, further))
     assert before.keys() == after.keys()
-    for role in ("generator", "encoder", "discriminator"):
+    for role in {name.partition(".")[0] for name in before}:
         gaps = [(before[k] - after[k]).abs().max().item() for k in before if k.startswith(role)]
         assert 0 < max(gaps) <= 2.5e-4, f"one step of Adam from the imported {role}"
+
+
+def test_it_is_said_when_training_cannot_go_on(command: Command, files: dict[str, Path], tmp_path: Path) -> None:
+    words = ["--labels", "toy", "--discriminator", files["D"], "--run"]
+    code, said, _ = command("import", files["local"], *words, tmp_path / "few")
+    assert code == 0 and "gesso train" not in said and "2 enhancers need 3 discriminators" in said
+    code, said, _ = command("import", files["G feat"], files["clusters"], *words, tmp_path / "blind")
+    assert code == 0 and "gesso train" not in said and "import again with latest_net_E.pth" in said
 
 
 # ----------------------------------------------------------------------------------------------- how weights are stored

@@ -89,11 +89,14 @@ class Python2(pickle._Pickler):
     dispatch[bytes] = dispatch[str] = save_bytes_of_2
 
 
-def test_what_python_2_saved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_what_python_2_saved(tmp_path: Path, protocol: int) -> None:
     path = tmp_path / "clusters.npy"
     with path.open("wb") as file:
         file.write(npy(b""))
-        Python2(file, protocol=2).dump(np.array({7: CENTRES[7], np.int64(26): CENTRES[26].astype("f8")}, dtype=object))
+        Python2(file, protocol=protocol).dump(
+            np.array({7: CENTRES[7], np.int64(26): CENTRES[26].astype("f8")}, dtype=object)
+        )
     content = path.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     path.write_bytes(content)
     assert b"C\x04" not in content and b"U" in content
@@ -116,9 +119,9 @@ def test_class_ids_may_be_numbers_of_numpy(tmp_path: Path) -> None:
         ({}, "holds no class"),
         ([CENTRES[7]], "holds no dict"),
         ("clusters", "holds no dict"),
-        ({"car": CENTRES[7]}, "'car' is not the id of a class"),
-        ({True: CENTRES[7]}, "'True' is not the id of a class"),
-        ({1.0: CENTRES[7]}, "'1.0' is not the id of a class"),
+        ({"car": CENTRES[7]}, "a key of type str is not the id of a class"),
+        ({True: CENTRES[7]}, "a key of type bool is not the id of a class"),
+        ({1.0: CENTRES[7]}, "a key of type float is not the id of a class"),
         ({7: CENTRES[7].tolist()}, r"class 7 has no array of \(clusters, features\)"),
         ({7: CENTRES[7][0]}, r"class 7 has no array of \(clusters, features\)"),
         ({7: CENTRES[7][None]}, "an array in it is damaged"),
@@ -204,6 +207,7 @@ def test_functions_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.Monke
 
 DTYPE = b"cnumpy\ndtype\n"
 BLANK = b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntU\x01btR"  # an array still to be filled
+TWICE = "uses a tuple, list or dict twice"
 F4 = DTYPE + b"(U\x02f4I00\nI01\ntR(I3\nU\x01<NNNI-1\nI-1\nI0\ntb"  # dtype("<f4")
 RAW = {  # pickles that numpy never writes: what they contain after the start of a dict entry, and what is said of them
     "an instance": (b"(U\x0ctouch canaryiposix\nsystem\n", "INST"),
@@ -222,6 +226,19 @@ RAW = {  # pickles that numpy never writes: what they contain after the start of
     "much memory": (b"I1\nr\xff\xff\xff\x7f", "reserves 2147483647 places"),
     "much memory in text": (b"I1\np99999999999\n", "reserves 99999999999 places"),
     "many bytes": (b"B\xff\xff\xff\x7f", "cannot be taken"),
+    "a key of tuples twice in each other": (b"\x85".join([b"}I1\n", b"2\x86" * 60]) + b"I1\ns", "uses DUP"),
+    "a tuple that is read again": (
+        b"}(S'a'\ntp0\n" + b"".join(b"(g%d\ng%d\ntp%d\n" % (n, n, n + 1) for n in range(60)) + b"I1\ns", TWICE),
+    "the same by memory": (b"}I1\n\x85q\x00h\x00\x86" + b"q\x00h\x00\x86" * 60 + b"I1\ns", TWICE),
+    "the same without its number": (b"}I1\n\x85\x94h\x00\x86" + b"I1\ns", TWICE),
+    "the same after a state": (b"}I1\n\x85Nbq\x00h\x00\x86" + b"I1\ns", TWICE),
+    "the same after nothing appended": (b"}I1\n\x85(eq\x00h\x00\x86" + b"I1\ns", TWICE),
+    "the same twice remembered": (b"}I1\n\x85q\x00q\x01h\x01\x86" + b"I1\ns", TWICE),
+    "lists as a type": (DTYPE + b"(]q\x00h\x00etR", TWICE),
+    "a type that is no text": (DTYPE + b"(I1\ntR", "an array in it is damaged"),
+    "tuples in tuples": (b"}I1\n" + b"\x85" * 20_000 + b"I1\ns", "more than 50000 steps or 10000 tuples"),
+    "many keys": (b"}(" + b"K\x01K\x01" * 30_000 + b"u", "more than 50000 steps"),
+    "a key of tuples": (b"}" + b"I1\n" + b"\x85" * 9_000 + b"I1\ns", "something other than one dict"),
     "a huge shape": (BLANK + b"(I1\n(I1000000\nI1000000\nt" + F4 + b"I00\nU\x04abcdtb", "cannot"),
     "a negative shape": (BLANK + b"(I1\n(I-1\nI1\nt" + F4 + b"I00\nU\x04abcdtb", "is damaged"),
     "many dimensions": (BLANK + b"(I1\n(" + b"I1\n" * 99 + b"t" + F4 + b"I00\nU\x04abcdtb", "is damaged"),

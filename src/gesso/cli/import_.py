@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,7 +47,7 @@ def import_(
     discriminator: Path
         latest_net_D.pth of the same training; goes into RUN.
     run: Path
-        New folder with everything that `gesso train --init-from RUN` goes on from.
+        New folder with everything that a new run (`gesso train --init-from RUN`, as printed) goes on from.
     label_features: bool
         Features were pooled per class (--label_feat) instead of per object.
     boundary: bool
@@ -199,5 +200,44 @@ def _next(imported: Imported, model: Path, run: Path | None) -> list[str]:
     if "encoder" in imported.parts:
         found.append(f"Styles from photographs: gesso styles {model} --data DATA")
     if run:
-        found.append(f"Training goes on: gesso train DATA --init-from {run} --out NEW_RUN")
+        found.append(_next_training(imported, run))
     return found
+
+
+def _next_training(imported: Imported, run: Path) -> str:
+    """The command that trains on: with the networks as they are, or the run would build others than those in the files."""
+    arguments = {role: part.arguments for role, part in imported.parts.items()}
+    generator, judge = arguments["generator"], arguments["discriminator"]
+    if generator.get("enhancers", 0) >= judge["scales"]:
+        return (
+            f"Training cannot go on from here: {generator['enhancers']} enhancers need {generator['enhancers'] + 1} "
+            f"discriminators or more, and there are {judge['scales']}."
+        )
+    if imported.info.style and "encoder" not in arguments:
+        return (
+            "Training cannot go on from here: styles are learned with the encoder; import again with latest_net_E.pth."
+        )
+    flags = " ".join([*_training_flags(imported), "--init-from", shlex.quote(str(run)), "--out NEW_RUN"])
+    return f"Training goes on: gesso train DATA {flags}\n(with --no-vgg it needs no weights of VGG-19)"
+
+
+def _training_flags(imported: Imported) -> list[str]:
+    """Preset and networks as flags of `gesso train`."""
+    roles = {"generator": ("width", "downs", "blocks"), "discriminator": ("width", "layers", "scales")}
+    generator, info = imported.parts["generator"].arguments, imported.info
+    local = bool(generator.get("enhancers"))
+    values = {f"{role}-{key}": imported.parts[role].arguments[key] for role, keys in roles.items() for key in keys}
+    if local:
+        values |= {"enhancers": generator["enhancers"], "enhancer-blocks": generator["enhancer_blocks"]}
+    if info.style:
+        encoder = imported.parts["encoder"].arguments
+        values |= {"feature-channels": encoder["features"]} | {f"encoder-{k}": encoder[k] for k in ("width", "downs")}
+    values["norm"] = generator["norm"]
+    switches = [f"--{info.style.regions}-features"] if info.style else []
+    if info.label_space:
+        told = {"boundary": info.semantics.boundary, "dont-care": info.semantics.dont_care}
+        switches += [f"--{'' if on else 'no-'}{name}" for name, on in told.items()]
+    if width := info.preprocessing["width"]:
+        switches.append(f"--resize scale_width --width {width}")
+    preset = f"--preset pix2pixhd-cityscapes-{'1024p' if local else '512p'}"
+    return [preset, *(f"--{key} {value}" for key, value in values.items()), *switches]

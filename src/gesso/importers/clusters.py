@@ -24,14 +24,26 @@ from gesso.errors import ModelFileError
 LARGEST_FILE = 16 * 2**20  # bytes; the official files have some thousand
 FLOATS = {"f2", "f4", "f8"}
 INTEGERS = {f"{sign}{size}" for sign in "iu" for size in (1, 2, 4, 8)}
-WRITES_MEMO = {"PUT", "BINPUT", "LONG_BINPUT"}
+MOST_STEPS = 50_000  # opcodes of a pickle; a class takes about 60. More keys than that could be chosen to collide
+MOST_TUPLES = 10_000  # a class takes about 10; one in the other, they cannot be deeper than what hash() bears
+WRITES_MEMO = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
+READS_MEMO = {"GET", "BINGET", "LONG_BINGET"}
+TUPLES = {"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
+TEXTS = set("STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINBYTES SHORT_BINBYTES".split())
+SHARED = TEXTS | {
+    "GLOBAL",
+    "STACK_GLOBAL",
+    "REDUCE",
+}  # after these, and no others, numpy's arrays need the memory again
 OPCODES = (
     WRITES_MEMO
+    | READS_MEMO
+    | TUPLES
+    | TEXTS
     | set(  # what builds numbers, texts, tuples, lists and dicts, and calls names; no classes, no registries
-        """PROTO FRAME STOP MARK POP POP_MARK DUP MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD
+        """PROTO FRAME STOP MARK GLOBAL STACK_GLOBAL REDUCE BUILD
     NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT
-    STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINBYTES SHORT_BINBYTES
-    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS""".split()
+    EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS""".split()
     )
 )
 
@@ -79,12 +91,28 @@ def _unpickled(content: bytes) -> object:
 
 
 def _refuse_opcodes(pickled: bytes) -> None:
-    """Go through the pickle without carrying it out; also finds where it ends too early."""
-    for opcode, argument, _ in pickletools.genops(pickled):
-        if opcode.name not in OPCODES:
-            raise pickle.UnpicklingError(f"it uses {opcode.name}, which no dict of arrays needs")
-        if opcode.name in WRITES_MEMO and (argument is None or argument > len(pickled)):
-            raise pickle.UnpicklingError(f"it reserves {argument} places in memory")
+    """Go through the pickle without carrying it out; also finds where it ends too early.
+
+    No tuple may be used twice: of sixty that each hold the one before twice, hash() visits 2**60, and a dict hashes its keys.
+    """
+    shared: dict[int, bool] = {}  # by place in memory: whether it may be read
+    before, tuples = "", 0
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
+        name = opcode.name
+        tuples += name in TUPLES
+        if name not in OPCODES:
+            raise pickle.UnpicklingError(f"it uses {name}, which no dict of arrays needs")
+        if step >= MOST_STEPS or tuples > MOST_TUPLES:
+            raise pickle.UnpicklingError(f"it has more than {MOST_STEPS} steps or {MOST_TUPLES} tuples")
+        if name in WRITES_MEMO:
+            place = len(shared) if name == "MEMOIZE" else argument
+            if not isinstance(place, int) or place > len(pickled):
+                raise pickle.UnpicklingError(f"it reserves {place} places in memory")
+            shared[place] = before in SHARED
+        elif name in READS_MEMO and not shared.get(argument):  # type: ignore[arg-type]
+            raise pickle.UnpicklingError("it uses a tuple, list or dict twice, which no dict of arrays needs")
+        if name != "FRAME":  # which may stand between long bytes and their place in memory
+            before = name
 
 
 def _checked(document: object) -> dict[int, Floats]:
@@ -95,7 +123,7 @@ def _checked(document: object) -> dict[int, Floats]:
 
 def _class_id(key: object) -> int:
     if not isinstance(key, int) or isinstance(key, bool):
-        raise ValueError(f"{str(key)[:40]!r} is not the id of a class")
+        raise ValueError(f"a key of type {type(key).__name__} is not the id of a class")
     return key
 
 
@@ -148,10 +176,12 @@ class _Dtype:
     __slots__ = ("kind", "order")
 
     def __init__(self, kind: str, *_: object) -> None:
+        if not isinstance(kind, str):
+            raise pickle.UnpicklingError("an array in it is damaged")
         self.kind = kind if kind in FLOATS | INTEGERS else "O" if kind in {"O", "O4", "O8"} else ""
         self.order = "="
         if not self.kind:
-            raise pickle.UnpicklingError(f"it holds an array of {str(kind)[:40]!r}, which are not numbers")
+            raise pickle.UnpicklingError(f"it holds an array of {kind[:40]!r}, which are not numbers")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         order, parts = state[1], state[2:5]
@@ -175,7 +205,7 @@ class _Array:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, columns_first, data = state
-        sides = len(shape) <= 2 and all(isinstance(side, int) and side >= 0 for side in shape)
+        sides = len(shape) <= 2 and all(isinstance(side, int) and 0 <= side <= LARGEST_FILE for side in shape)
         if not isinstance(dtype, _Dtype) or not sides:
             raise pickle.UnpicklingError("an array in it is damaged")
         if dtype.kind == "O":
