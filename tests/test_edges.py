@@ -276,6 +276,15 @@ def test_photographs_without_edges_are_said(gesso: Any, photos: Path, tmp_path: 
     assert not picture(tmp_path / "edges" / "fog.png").any()
 
 
+def test_photographs_without_any_edge_are_refused(gesso: Any, tmp_path: Path) -> None:
+    """As are label maps, whose small values look black."""
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(np.tile(np.arange(8, dtype=np.uint8), (16, 4))).save(maps / f"{name}.png")
+    refused(gesso("edges", maps, "-o", tmp_path / "edges"), "All 2 edge maps", "are empty", maps, "--high 0.1")
+
+
 def test_the_defaults_of_the_command_are_those_of_the_function() -> None:
     command, function = inspect.signature(edges_command.edges), inspect.signature(find_edges)
     for name, value in (("sigma", SIGMA), ("low", LOW), ("high", HIGH)):

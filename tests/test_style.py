@@ -18,13 +18,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import gesso
+from gesso.agreement import refuse_foreign_instances
 from gesso.checkpoints import load_model
 from gesso.data import layouts, toy
+from gesso.data.dataset import SemanticDataset
+from gesso.data.doctor.scan import scan_sample
+from gesso.data.preprocessing import Preprocessing
 from gesso.data.readers import read_instance, read_label
-from gesso.errors import DataError, LabelError, ModelFileError, StyleError
+from gesso.errors import ConfigError, DataError, LabelError, ModelFileError, StyleError
 from gesso.labels import LabelClass, LabelSpace
 from gesso.synthesis.features import encode_objects
-from gesso.synthesis.inputs import refuse_foreign_instances
 from gesso.synthesis.style import IGNORED, LARGEST, Style, object_name, parse_style
 from gesso.synthesis.style_space import (
     ClassModes,
@@ -54,6 +57,7 @@ from styled import (
     mirrored,
     photograph,
     scene,
+    write_scenes,
     write_styled_model,
 )
 
@@ -426,7 +430,7 @@ def test_one_style_for_several_layouts(mirror: Synthesizer) -> None:
     images = mirror(label, instance, Style(instances={"99": 1, str(LEFT): 3}))
     assert (images[1][instance[1] == 99] == colour(CAR_MODES[1])).all()
     assert (images[:, 14, 4] == colour(CAR_MODES[3])).all()
-    with pytest.raises(StyleError, match="object 5, which the layout does not hold"):
+    with pytest.raises(StyleError, match="object 5, which none of the layouts holds"):
         mirror(label, instance, Style(instances={"5": 1}))
     with pytest.raises(StyleError, match="object 99, which the layout does not hold"):
         mirror(label, instance, [Style(instances={"99": 1}), Style()])
@@ -650,6 +654,29 @@ def test_ids_are_opaque() -> None:
         refuse_foreign_instances(label, np.roll(instance, 1, axis=1), SPACE)  # a little off
         refuse_foreign_instances(label, instance * 64 + np.arange(label.shape[1]) // 4, SPACE)  # many pieces
         refuse_foreign_instances(np.full_like(label, ROAD), instance, SPACE)  # nothing countable to compare with
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, True])
+def test_seeds_out_of_range(synth: Synthesizer, seed: Any) -> None:
+    for call in (synth, synth.resolve):
+        with pytest.raises(ConfigError, match=r"The seed is .*from 0 to 9223372036854775807"):
+            call(*scene(), seed=seed)
+
+
+def test_training_and_the_doctor_refuse_a_foreign_instance_map(tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "data")
+    path = root / "val" / "instances" / "two.png"
+    listing = layouts.find(root, "val")
+    assert scan_sample(listing.samples[1], listing.space).findings == ()
+    Image.fromarray(np.asarray(Image.open(path))[::-1, ::-1].copy()).save(path)
+    photographs = SemanticDataset(listing.samples, listing.space, Preprocessing(), training=True)
+    assert photographs[0]["instance"].shape == SIZE
+    with pytest.raises(
+        LabelError, match=r"instances/two\.png does not fit .*labels/two\.png: The instance map disagrees"
+    ):
+        photographs[1]
+    (finding,) = scan_sample(listing.samples[1], listing.space).findings
+    assert (finding.severity, finding.code, finding.path) == ("error", "foreign-instances", path)
 
 
 def test_the_synthesizer_refuses_a_foreign_instance_map(synth: Synthesizer) -> None:

@@ -267,7 +267,7 @@ def test_copies_between_objects(generate: Command, synth: Synthesizer) -> None:
         (["--style", "sky=1"], ["sky, which has no clusters", "road, car"]),
         (["--style", "car=0.5,0.5"], ["has 2 numbers", "3 per object"]),
         (["--style", "instance:26001=4"], ["Mode 4", "0..3"]),
-        (["--style", "instance:5=0"], ["object 5", "car:99, car:26001, car:26002, person:7"]),
+        (["--style", "instance:5=0"], ["none of the layouts holds. They hold car:99, car:26001, car:26002, person:7"]),
         (["--style", "car"], ["'car' is not a choice of style"]),
         (["--style-file", "none.json"], ["none.json", "No such file"]),
         (["--interpolate", "car=1", "car=7"], ["Mode 7"]),
@@ -285,6 +285,13 @@ def test_copies_between_objects(generate: Command, synth: Synthesizer) -> None:
         (["--steps", "4"], ["--interpolate A B"]),
         (["--interpolate", "car=1", "car=2", "--steps", "1"], ["--steps 1", "at least 2"]),
         (["--random-styles", "0"], ["--random-styles 0", "at least 1"]),
+        (["--random-styles", "3", "--style-from-photographs"], ["nothing is left to chance for --random-styles"]),
+        (["--random-styles", "3", "--style-image", "a.png"], ["--style-image without --style-labels", "nothing is left"]),
+        (["--random-styles", "3", "--style", "car=1", "--style", "road=0"], ["All 3 pictures of a layout would be the same"]),
+        (["--seed", "-1"], ["seed is -1", "from 0 to 9223372036854775807"]),
+        (["--random-styles", "2", "--seed", "-1"], ["seed is -1"]),
+        (["--seed", "99999999999999999999999"], ["seed is 99999999999999999999999"]),
+        (["--random-styles", "2", "--seed", str(2**63 - 1)], ["from 0 to 9223372036854775806"]),
     ],
 )  # fmt: skip
 def test_what_is_refused_before_anything_is_written(generate: Command, words: list[str], said: list[str]) -> None:
@@ -307,6 +314,19 @@ def test_a_model_without_encoder_or_clusters(generate: Command, tmp_path: Path) 
         assert "Features were requested from a model without encoder" in said
     assert "no clusters to draw random styles from" in generate.refused("--random-styles", 2, model=bare)
     assert len(generate("--style", "car=1", model=blind)) == 2
+
+
+def test_random_styles_of_chosen_objects_would_be_the_same(
+    generate: Command, tmp_path: Path, synth: Synthesizer
+) -> None:
+    synth.encode(photograph(), *scene()).save(tmp_path / "style.json")
+    said = generate.refused("--random-styles", 3, "--style-file", tmp_path / "style.json", "--limit", 1)
+    assert "All 3 pictures of a layout would be the same" in said
+    assert len(generate("--random-styles", 2, "--style", "car=1", "--style", f"instance:{LEFT}=2", "--limit", 1)) == 2
+
+
+def test_the_largest_seed(generate: Command) -> None:
+    assert len(generate("--random-styles", 2, "--seed", 2**63 - 2, "--limit", 1)) == 2
 
 
 def test_layouts_without_photographs(generate: Command) -> None:
@@ -340,7 +360,8 @@ def test_a_foreign_instance_map_names_the_layout(generate: Command, tmp_path: Pa
     Image.fromarray(np.asarray(Image.open(path))[::-1, ::-1].copy()).save(path)
     code, said = generate.run(data=root, model=None)
     assert code == 1
-    assert "two: The instance map disagrees with the label map" in said.splitlines()[-1]
+    last = said.splitlines()[-1]
+    assert f"{path} does not fit {root / 'val' / 'labels' / 'two.png'}: The instance map disagrees" in last
 
 
 def test_a_picture_of_another_model_is_said(

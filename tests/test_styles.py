@@ -25,6 +25,7 @@ from gesso.networks import pix2pixhd
 from gesso.synthesis.features import encode_objects, feature_map
 from gesso.synthesis.style_pictures import STRIP, THUMBNAIL, style_sheet, thumbnail
 from gesso.synthesis.styles import cluster, collect, find_styles, k_means, large_enough
+from styled import clusters, write_styled_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -424,7 +425,7 @@ def test_refusals(run: Any, copy: Path, tiny_model: Path, tiny_dataset: Path, tm
         ((copy, "--data", tiny_dataset, "--classes", "car,boat"), "no class 'boat'"),
         ((copy, "--labels", bare), "has no photograph"),
         ((copy, "--data", tiny_dataset, "--sheet", copy), "name a file that ends in .png"),
-        ((copy, "--data", tiny_dataset, "--sheet", photograph), "would overwrite a photograph"),
+        ((copy, "--data", tiny_dataset, "--sheet", photograph), "would overwrite a file of the data"),
         ((copy, "--out", tmp_path / "other.safetensors"), "with --data"),
         ((tmp_path / "gone.safetensors",), "There is no file"),
     ):
@@ -432,6 +433,53 @@ def test_refusals(run: Any, copy: Path, tiny_model: Path, tiny_dataset: Path, tm
         assert code == 1, words
         assert said in err and err.startswith("gesso: ") and err.count("\n") == 1, (words, err)
     assert copy.read_bytes() == content
+
+
+def test_nothing_that_is_read_is_overwritten(
+    run: Any, copy: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither are photographs encoded for a result that cannot be written."""
+    data, folder, png, model = (
+        tmp_path / "data",
+        tmp_path / "folder.png",
+        tmp_path / "a.png",
+        tmp_path / "a.safetensors",
+    )
+    shutil.copytree(tiny_dataset, data)
+    space = Path(shutil.copy(data / "labels.json", tmp_path / "space.safetensors"))
+    folder.mkdir()
+    (tmp_path / "linked.png").symlink_to(copy)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr("gesso.synthesis.styles.find_styles", None)  # never called
+    label, photograph = (data / "train" / kind / "scene0.png" for kind in ("labels", "images"))
+    other = next((data / "val" / "labels").glob("*.png"))
+    by_folder = ("--labels", data / "train" / "labels", "--images", data / "train" / "images")
+    for words, said in (
+        (("--data", data, "--out", data / "labels.json"), "ends in .safetensors"),
+        (("--data", data, "--sheet", label), "would overwrite a file of the data"),
+        (
+            ("--data", data, "--limit", 1, "--sheet", label.with_name("scene1.png")),
+            "would overwrite a file of the data",
+        ),
+        (("--data", data, "--sheet", other), "would overwrite a file of the data"),
+        ((*by_folder, "--space", data / "labels.json", "--sheet", photograph), "would overwrite a file of the data"),
+        (("--data", data, "--space", space, "--out", space), "would overwrite a file of the data"),
+        (("--data", data, "--sheet", folder), "is a folder"),
+        (("--data", data, "--sheet", tmp_path / "gone" / "a.png"), "there is no folder"),
+        (("--data", data, "--out", label / "a.safetensors"), "there is no folder"),
+        (("--data", data, "--sheet", tmp_path / "linked.png"), "is the model file"),
+    ):
+        code, _, err = run(copy, *words)
+        assert code == 1 and said in err and err.count("\n") == 1, (words, err)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert not png.exists() and not model.exists()
+
+
+def test_imported_styles_say_only_where_they_are_from(run: Any, tmp_path: Path) -> None:
+    unsized = {name: tensor for name, tensor in clusters().items() if not name.endswith("sizes")}
+    code, out, err = run(write_styled_model(tmp_path / "imported.safetensors", styles=unsized))
+    assert code == 0, err
+    assert "Taken from scenes, train." in out and "seed" not in out and "1/64" not in out
 
 
 # -------------------------------------------------------------------------------------------------------- the benchmark

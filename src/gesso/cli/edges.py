@@ -63,6 +63,11 @@ def edges(
         _save(out / f"{name}.png", edge_picture(lines, invert=invert))
         if photographs:
             _save(photographs / f"{name}.png", photograph)
+    if empty == len(files):
+        raise DataError(
+            f"All {empty} edge maps in {out} are empty: there is nothing to learn from them. Either {photos} holds no "
+            f"photographs (label maps look almost black), or --high {high:g} and --low {low:g} are too high: lower them."
+        )
     console.print(f"{len(files)} edge maps in {out}; lines cover {drawn / len(files):.1%} of them.", soft_wrap=True)
     if empty:
         console.print(f"{empty} of them are empty: lower --high and --low for fainter lines.", soft_wrap=True)

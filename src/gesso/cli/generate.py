@@ -81,12 +81,14 @@ def generate(
     device: str
         auto, cpu, cuda, cuda:N or mps.
     """
+    from gesso.synthesis.inputs import LARGEST_SEED, refuse_seed
     from gesso.synthesis.synthesizer import load
 
     if batch < 1 or (limit is not None and limit < 1):
         raise ConfigError(f"--batch {batch} --limit {limit}: both are at least 1.")
     styles = styles or StyleFlags()
     styles.check()
+    refuse_seed(seed, LARGEST_SEED - (styles.random_styles or 1) + 1)  # each style has a seed of its own
     console = Console()
     synth = load(model, device)
     photographs = contact_sheet or styles.style_from_photographs
@@ -173,7 +175,7 @@ def open_layouts(
     from gesso.data.dataset import SemanticDataset
     from gesso.data.preprocessing import Preprocessing
 
-    listing = _listing(data, flags, split, pictures=synth.label_space is None or flags.input == "image")
+    listing = find_listing(data, flags, split, pictures=synth.label_space is None or flags.input == "image")
     if synth.label_space is None and any(sample.label for sample in listing.samples):
         raise DataError(
             f"The model takes pictures, but {listing.root} holds label maps. Give pictures with --sources, or --input image "
@@ -212,7 +214,7 @@ def _refuse_other_space(synth: Synthesizer, listing: Listing) -> None:
     )
 
 
-def _listing(data: Path | None, flags: DataFlags, split: str, pictures: bool) -> Listing:
+def find_listing(data: Path | None, flags: DataFlags, split: str, pictures: bool) -> Listing:
     """A dataset, or a bare folder or one file of what the model takes: label maps or pictures."""
     from gesso.data import layouts
     from gesso.data.pairing import Sample

@@ -82,6 +82,13 @@ class StyleFlags:
             raise ConfigError(f"--steps {self.steps}: at least 2, the two styles themselves.")
         if self.random_styles is not None and self.random_styles < 1:
             raise ConfigError(f"--random-styles {self.random_styles}: at least 1.")
+        if self.random_styles is not None and (self.style_from_photographs or self.own_photograph):
+            whole = (
+                "--style-from-photographs" if self.style_from_photographs else "--style-image without --style-labels"
+            )
+            raise ConfigError(
+                f"{whole} gives every object its style, so nothing is left to chance for --random-styles: leave one out."
+            )
 
 
 Styles = Annotated[StyleFlags | None, Parameter(name="*")]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,13 +72,14 @@ def styles(
     search = data is not None or flags != DataFlags()
     target = out or model
     _refuse_flags(search, sheet, out, limit)
+    _refuse_places(model, sheet, out)
     refuse_less_than_one(modes, minimum_area)
     loaded = load_model(model, choose_device(device) if search else "cpu")
     info, found = loaded.info, loaded.styles
     if search:
         require_encoder(loaded)
         photographs = open_photographs(loaded, data, flags, split, limit)
-        _refuse_overwriting(photographs, sheet)
+        _refuse_overwriting([path for path in (sheet, out) if path], data, flags, split)
         say_components(photographs, console)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("encoding objects", total=len(photographs))
@@ -107,8 +109,22 @@ def _refuse_flags(search: bool, sheet: Path | None, out: Path | None, limit: int
         raise ConfigError(f"--out {out} is for styles that are found now: say in which photographs, with --data.")
     if sheet and sheet.suffix.lower() != ".png":
         raise ConfigError(f"--sheet {sheet} is drawn as PNG: name a file that ends in .png.")
+    if out and out.suffix.lower() != ".safetensors":
+        raise ConfigError(f"--out {out} is a model file: name a file that ends in .safetensors.")
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit} leaves no photograph: give at least 1.")
+
+
+def _refuse_places(model: Path, sheet: Path | None, out: Path | None) -> None:
+    """What cannot be written, or not beside each other, is said before the photographs are encoded."""
+    for flag, path in (("--sheet", sheet), ("--out", out)):
+        if path and path.is_dir():
+            raise ConfigError(f"{flag} {path} is a folder: name a file in it.")
+        if path and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+            raise ConfigError(f"{flag} {path}: there is no folder {path.parent} that can be written to. Make it first.")
+    for other in (model, out):
+        if sheet and other and sheet.resolve() == other.resolve():
+            raise ConfigError(f"--sheet {sheet} is the model file {other}: name another file.")
 
 
 def open_photographs(
@@ -124,10 +140,19 @@ def open_photographs(
     return SemanticDataset(layouts.samples, layouts.space, layouts.preprocessing, training=False, instances=instances)
 
 
-def _refuse_overwriting(photographs: SemanticDataset, sheet: Path | None) -> None:
-    for sample in photographs.samples:
-        if sheet and sample.image and sample.image.resolve() == sheet.resolve():
-            raise ConfigError(f"--sheet {sheet} would overwrite a photograph that is read: name another file.")
+def _refuse_overwriting(targets: Sequence[Path], data: Path | None, flags: DataFlags, split: str) -> None:
+    """Of the data nothing is overwritten, whether this split, these files or others are read."""
+    from gesso.cli.generate import find_listing
+
+    listing = find_listing(data, flags, split, pictures=False)
+    files = [file for s in listing.samples for file in (s.label, s.source, s.instance, s.image) if file]
+    files += [file for file in (listing.root / "labels.json", Path(flags.space or "")) if file.is_file()]
+    inputs = {file.resolve() for file in files}
+    for target in targets:
+        place = target.resolve()
+        within = data is not None and target.exists() and data.resolve() in place.parent.parents
+        if within or place in inputs:
+            raise ConfigError(f"{target} would overwrite a file of the data: name another file.")
 
 
 def _tell(info: ModelInfo, found: Mapping[str, Tensor], console: Console) -> None:
@@ -145,6 +170,9 @@ def _tell(info: ModelInfo, found: Mapping[str, Tensor], console: Console) -> Non
         table.add_row(info.label_space.names[index], numbers, str(modes), " ".join(map(str, sizes)))
     console.print(table)
     if info.styles is not None:
+        if not any(key.endswith(".sizes") for key in found):  # imported: how they were found is not known
+            console.print(f"Taken from {info.styles.origin or 'an unnamed file'}.", soft_wrap=True, markup=False)
+            return
         area = info.styles.minimum_area
         limit = "more than 1/64 of the picture" if area is None else f"at least {area} pixels"
         console.print(

@@ -143,11 +143,25 @@ class Stylist:
             refuse_unknown(style, everywhere, self._space)
             for objects in everywhere:
                 resolve(fitted(style, objects, self._space), objects, self._space)
+        if self._flags.random_styles is not None and not any(self._open(objects) for objects in everywhere):
+            raise StyleError(
+                f"All {self._flags.random_styles} pictures of a layout would be the same: every object's style is chosen, or its "
+                "class has less than two modes. Leave out --random-styles, or some of the choices."
+            )
         for pair in self._copies:
             if not any(set(pair) <= self._space.by_name(objects).keys() for objects in everywhere):
                 raise StyleError(
                     f"--copy-style {' '.join(pair)}: no layout holds both objects. Take two of one layout."
                 )
+
+    def _open(self, objects: Sequence[ObjectKey]) -> bool:
+        """Whether the seed matters to a layout's objects; without any, to a layout that holds every class."""
+        space, base = self._space, self._base
+        named = space.by_name(objects)
+        chosen = {key for name in base.instances for key in named.get(name, [])}
+        classes = {key[0] for key in objects if key not in chosen} if objects else space.modes.keys()
+        drawn = (index for index in classes if len(space.modes.get(index, ())) > 1)
+        return any(space.class_name(index) not in base.classes for index in drawn)
 
 
 def maps_of(item: dict[str, Any]) -> tuple[Any, Any]:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from gesso.agreement import refuse_foreign_instances
 from gesso.data.pairing import Sample
 from gesso.data.preprocessing import Geometry, Preprocessing, Size, apply_map, apply_photograph, apply_source
 from gesso.data.readers import Floats, Values, read_instance, read_label, read_photograph, read_source
-from gesso.errors import DataError
+from gesso.errors import DataError, LabelError
 from gesso.labels import ByteArray, LabelSpace, components
 
 Item = dict[str, Any]
@@ -83,7 +84,7 @@ class SemanticDataset(Dataset[Item]):
 
         Raises:
             DataError: A file cannot be read, or the files of the sample differ in size.
-            LabelError: The label map holds what its space does not know.
+            LabelError: The label map holds what its space does not know, or the instance map is of another scene.
         """
         index, epoch = key if isinstance(key, tuple) else (key, 0)
         sample = self.samples[index]
@@ -110,6 +111,10 @@ class SemanticDataset(Dataset[Item]):
             return components(label, self.space)
         instance = read_instance(sample.instance)
         _same_size({sample.label: label.shape, sample.instance: instance.shape})
+        try:
+            refuse_foreign_instances(label, instance, self.space)
+        except LabelError as error:  # it knows the arrays, not the files
+            raise LabelError(f"{sample.instance} does not fit {sample.label}: {error}") from None
         return instance
 
     def _pictures(self, sample: Sample, rng: np.random.Generator | None) -> Item:

@@ -96,13 +96,18 @@ class StyleSpace:
             )
         found = named.get(name, [])
         if not found:
-            raise self._unknown(name, named)
+            raise self.unknown(name, named)
         if len(found) > 1:
             names = ", ".join(map(self.name, found))
             raise StyleError(f"The id {name} is used by objects of several classes: {names}. Name the class too.")
         return found[0]
 
-    def _unknown(self, name: str, named: Mapping[str, list[ObjectKey]]) -> StyleError:
+    def unknown(self, name: str, named: Mapping[str, list[ObjectKey]], layouts: int = 1) -> StyleError:
+        """The error about an object that is in none of so many layouts, whose objects `by_name` gave.
+
+        Raises:
+            StyleError: The label space does not even know the object's class.
+        """
         owner = name.rpartition(":")[0]
         if owner:
             class_index(owner, self.labels)
@@ -110,9 +115,8 @@ class StyleSpace:
         objects = sorted({key for keys in named.values() for key in keys}, key=lambda key: (key[0] not in things, key))
         names = [self.name(key) for key in objects]
         near = [n for n in names if n.rpartition(":")[0] == owner] or names
-        return StyleError(
-            f"A style was chosen for object {name}, which the layout does not hold. It holds {some(near)}."
-        )
+        nowhere = "the layout does not hold. It holds" if layouts == 1 else "none of the layouts holds. They hold"
+        return StyleError(f"A style was chosen for object {name}, which {nowhere} {some(near)}.")
 
     def style(self, vectors: Mapping[ObjectKey, Sequence[float]]) -> Style:
         """A style that gives each object, or with regions "label" each class, exactly this vector."""
@@ -261,11 +265,16 @@ def refuse_unknown(style: Style, layouts: Iterable[Sequence[ObjectKey]], space: 
     """
     missing = list(style.instances)
     seen: set[ObjectKey] = set()
+    count = 0
     for objects in layouts if missing else ():
+        count += 1
         seen.update(objects)
         named = space.by_name(objects)
         missing = [name for name in missing if name not in named]
     if missing:
+        named = space.by_name(seen)
+        if count > 1 and missing[0] not in named and space.regions == "instance":
+            raise space.unknown(missing[0], named, count)
         space.find(missing[0], seen)
 
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gesso.agreement import refuse_foreign_instances
 from gesso.data.doctor.files import Counts, Finding, ScannedFile, Shape, UnknownValue, read_header, without_path
 from gesso.data.doctor.maps import scan_label
 from gesso.data.pairing import Half, Sample
-from gesso.data.readers import read_instance, read_photograph, read_source
+from gesso.data.readers import read_instance, read_label, read_photograph, read_source
 from gesso.errors import GessoError, LabelError
 from gesso.labels import LabelSpace
 
@@ -52,8 +53,9 @@ def scan_sample(sample: Sample, space: LabelSpace | None) -> Scan:
     instance = _look(sample.instance, _instance)
     files = [file for file in (label, source, photo, instance) if file]
     shapes = {file.shape for file in files if file.shape}
+    foreign = _foreign_instances(label, instance, space)
     return Scan(
-        findings=_one_per_file([f.finding for f in files if f.finding] + _differences(files, photo)),
+        findings=_one_per_file([f.finding for f in files if f.finding] + _differences(files, photo) + foreign),
         size=_pair(shapes.pop()) if len(shapes) == 1 else None,
         pixels=label.pixels if label else None,
         unknown=label.unknown if label else (),
@@ -120,6 +122,20 @@ def _differences(files: list[ScannedFile], photo: ScannedFile | None) -> list[Fi
     votes = Counter(file.shape for file in sized)
     usual = max(sized, key=lambda file: (votes[file.shape], file is photo))
     return [_odd(file, usual) for file in sized if file.shape != usual.shape]
+
+
+def _foreign_instances(
+    label: ScannedFile | None, instance: ScannedFile | None, space: LabelSpace | None
+) -> list[Finding]:
+    """An instance map of another scene, as training refuses it; both files are read again for that."""
+    if not (label and instance and space) or label.unknown or label.shape is None or label.shape != instance.shape:
+        return []
+    try:
+        refuse_foreign_instances(read_label(label.path, space), read_instance(instance.path), space)
+    except LabelError as error:
+        message = f"does not fit {_shown(label, instance)}: {error}"
+        return [Finding("error", "foreign-instances", instance.path, message)]
+    return []
 
 
 def _odd(file: ScannedFile, usual: ScannedFile) -> Finding:
