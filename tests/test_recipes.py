@@ -326,7 +326,8 @@ def test_gradients_are_averaged_over_processes_in_the_last_part_only() -> None:
     players = formulaic(config)
     parts = [formulaic_batch(1)] * 3
     pix2pixhd.train_step(config, players, pix2pixhd.optimizers(config, players), parts, engine)
-    assert engine.put_off == [True] * 4 + [False] * 2
+    # Per part: generator, discriminator, and D's gradient of the photograph, which always waits for that of the generated one.
+    assert engine.put_off == [True, True, True] * 2 + [False, False, True]
 
 
 # --- perceptual loss ---
