@@ -179,7 +179,7 @@ def test_computing_activations_again_takes_arithmetic_instead_of_memory() -> Non
     changed = SMALL.model_copy(update={"checkpoint_activations": True})
     kept, again = (estimate(SAVING, config, CAMVID, (256, 512), measure=False) for config in (SMALL, changed))
     assert again.memory < kept.memory - 100 * MIB
-    assert 1.2 * kept.flops < again.flops < 4 / 3 * kept.flops + 1
+    assert 1.2 * kept.flops < again.flops < 1.5 * kept.flops
 
 
 def test_mixed_precision_takes_less_memory_for_the_same_arithmetic() -> None:
@@ -202,7 +202,7 @@ def test_what_is_frozen_has_no_gradients_and_no_moments() -> None:
     [
         (
             SMALL.model_copy(update={"batch": 4}),
-            r"2048x4096 needs about \d\d\.\d GiB, but only 8\.0 GiB are free on cpu. What helps: "
+            r"2048x4096 needs about \d\d\.\d GiB, but only 4\.0 GiB are free on cpu. What helps: "
             r"--checkpoint-activations \(then about \d+\.\d GiB\); --accumulate 4 \(.*--precision bf16-mixed \(.*"
             r"all of these together \(about \d+\.\d GiB\); half the size besides, by --height and --width or --crop \(\d\.",
         ),
@@ -215,7 +215,7 @@ def test_what_is_frozen_has_no_gradients_and_no_moments() -> None:
 def test_too_little_memory_is_said_with_what_helps(
     monkeypatch: pytest.MonkeyPatch, config: pix2pixhd.Config, named: str
 ) -> None:
-    monkeypatch.setattr("gesso.estimates.available_memory", lambda device: 8 * GIB)
+    monkeypatch.setattr("gesso.estimates.available_memory", lambda device: 4 * GIB)
     with pytest.raises(ConfigError, match=named):
         refuse_too_little_memory(SAVING, config, CITYSCAPES, (2048, 4096))
 
@@ -274,9 +274,73 @@ def test_memory_agrees_with_a_real_training_and_estimating_needs_little(tmp_path
     )
     assert done.returncode == 0, done.stderr
     real = json.loads(done.stdout.splitlines()[-1])
-    assert of_small((128, 256)).memory == pytest.approx(real["training"], rel=0.25)
+    assert of_small((128, 256)).memory == pytest.approx(real["training"], rel=0.2)
     assert real["estimating"] < 200 * MIB  # the networks themselves would need gigabytes
     assert real["seconds"] < 10
+
+
+REAL_STEPS = """
+    import json, sys
+    from lightning_fabric import Fabric
+    import torch
+    import gesso.train
+    from gesso.labels import Semantics
+    from gesso.networks.frugal import checkpoint_activations
+    from gesso.recipes import pix2pixhd
+
+    config = pix2pixhd.Config.model_validate_json(sys.argv[1])
+    height, width = map(int, sys.argv[2:])
+    semantics = Semantics(classes=35, boundary=True)
+    fabric = Fabric(accelerator="cpu", devices=1, precision=config.precision)
+    players = pix2pixhd.build(config, semantics)
+    for network in players.trained.values():
+        checkpoint_activations(network, config.checkpoint_activations)
+    optimizers = pix2pixhd.optimizers(config, players)
+    players.trained = {name: fabric.setup_module(network) for name, network in players.trained.items()}
+    for _ in range(2):  # in the second, the moments are there
+        parts = []
+        for _ in range(config.accumulate):
+            label = torch.randint(0, 35, (config.batch // config.accumulate, height // 32, width // 32))
+            label = label.repeat_interleave(32, 1).repeat_interleave(32, 2)
+            batch = {"label": label, "instance": label, "image": torch.rand(len(label), 3, height, width) * 2 - 1}
+            parts.append({**batch, "semantics": semantics.encode(batch)})
+        pix2pixhd.train_step(config, players, optimizers, parts, fabric)
+    lines = open("/proc/self/status").readlines()
+    print(json.dumps(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))))
+"""
+MIDDLE = pix2pixhd.Config(
+    generator_width=16,
+    generator_downs=3,
+    generator_blocks=6,
+    enhancers=1,
+    discriminator_width=48,
+    discriminator_scales=3,
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read as Linux tells it")
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        (MIDDLE, (256, 512)),
+        (MIDDLE.model_copy(update={"checkpoint_activations": True}), (512, 1024)),
+        (MIDDLE.model_copy(update={"checkpoint_activations": True, "batch": 4, "accumulate": 4}), (256, 512)),
+        (MIDDLE.model_copy(update={"precision": "bf16-mixed"}), (512, 1024)),
+        (SMALL.model_copy(update={"instance_features": True}), (256, 512)),
+        (FULL_SIZE, (1024, 2048)),
+    ],
+    ids=["middle", "checkpointed", "accumulated", "bf16", "features", "published"],
+)
+def test_memory_agrees_with_real_steps(config: pix2pixhd.Config, size: tuple[int, int]) -> None:
+    """The published networks at 2048x1024 take minutes and seven gibibytes."""
+    command = [sys.executable, "-c", textwrap.dedent(REAL_STEPS), config.model_dump_json(), *map(str, size)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout.splitlines()[-1])
+    assert measured < 10 * GIB
+    alone = config.model_copy(update={"ema": 0.0})  # the steps above keep no averages
+    assert estimate(SAVING, alone, CITYSCAPES, size, measure=False).memory == pytest.approx(measured, rel=0.2)
 
 
 def test_the_published_preset_is_estimated_quickly() -> None:

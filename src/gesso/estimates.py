@@ -160,6 +160,8 @@ def refuse_too_little_memory(
         ConfigError: More memory is needed than is free; the message says how much the flags that help would need.
     """
     free = available_memory(device)
+    if free and device == "cpu":
+        free //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # the processes of this machine share it
 
     def need(changes: Mapping[str, Any], size: tuple[int, int] = size) -> int:
         changed = config.model_copy(update=dict(changes))
