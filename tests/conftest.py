@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ import torch
 from PIL import Image
 
 from gesso.checkpoints import save_model
+from gesso.cli import main
 from gesso.data.preprocessing import Preprocessing
 from gesso.data.spaces import published
 from gesso.labels import LabelSpace, Semantics
 from gesso.model_info import ModelInfo, NetworkDescription
 from gesso.networks import pix2pixhd
-from support import shared_folder
+from support import Ended, shared_folder
 
 TINY_SIZE = (32, 64)  # height and width of tiny_dataset, and what tiny_model was "trained" at
 
@@ -91,3 +93,20 @@ def _patchwork(space: LabelSpace, random: np.random.Generator) -> tuple[np.ndarr
     noise = random.integers(-20, 21, size=(*index.shape, 3))
     image = np.clip(space.colours[index].astype(int) + noise, 0, 255).astype(np.uint8)
     return space.to_values(index).astype(np.uint8), image
+
+
+@pytest.fixture
+def gesso(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a command in this process."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def run(*words: object) -> Ended:
+        capsys.readouterr()
+        code = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+        return Ended(code, *capsys.readouterr())
+
+    return run

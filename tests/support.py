@@ -14,7 +14,7 @@ import json
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from safetensors.torch import load_file
@@ -97,3 +97,11 @@ class PlainEngine:
 
     def autocast(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+
+class Ended(NamedTuple):
+    """How a command of gesso ended."""
+
+    code: int
+    out: str
+    err: str

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +21,10 @@ from gesso.data.spaces import published
 from gesso.errors import DataError
 from gesso.recipes import RECIPES
 from gesso.synthesis.synthesizer import load, read_record
+from support import Ended
 from training_script import tiny_flags
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def gesso(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run a command in this process."""
-    monkeypatch.setenv("COLUMNS", "300")
-
-    def run(*words: object) -> Ended:
-        capsys.readouterr()
-        code = 0
-        try:
-            main([str(word) for word in words])
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        return Ended(code, *capsys.readouterr())
-
-    return run
 
 
 def refused(ended: Ended, *said: object) -> None:

@@ -7,7 +7,6 @@ import json
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ from scipy import ndimage
 
 from gesso.checkpoints import load_model, read_info
 from gesso.cli import edges as edges_command
-from gesso.cli import main
 from gesso.cli.common import DataFlags, open_listing
 from gesso.data import layouts
 from gesso.data.edges import HIGH, LOW, SIGMA, edge_picture, find_edges
 from gesso.errors import ConfigError
+from support import Ended
 from training_script import tiny_flags
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -146,32 +145,6 @@ def test_settings_out_of_range(settings: dict[str, float], said: str) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- gesso edges
-
-
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def gesso(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run a command in this process."""
-    monkeypatch.setenv("COLUMNS", "300")
-
-    def run(*words: object) -> Ended:
-        capsys.readouterr()
-        code = 0
-        try:
-            main([str(word) for word in words])
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        return Ended(code, *capsys.readouterr())
-
-    return run
 
 
 def worked(ended: Ended) -> Ended:

@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run_start": MODEL | {"data", "recipes", "session"},
     "train": MODEL
     | {"batches", "data", "losses", "recipes", "pictures", "run_start", "session", "train_log", "devices"},
-    "estimates": MODEL | {"data", "recipes", "devices", "session", "train"},
+    "estimates": MODEL | {"data", "recipes", "devices", "session"},
     "importers": MODEL,
     "synthesis": MODEL | {"agreement", "pictures", "devices"},
     "evaluate": LEAF,

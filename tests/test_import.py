@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 import gesso
 from gesso.checkpoints import Model, load_model, load_state, read_info, states
-from gesso.cli import main
 from gesso.data.spaces import published
 from gesso.errors import ModelFileError
 from gesso.importers.files import read_weights
@@ -42,20 +41,9 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+def command(gesso: Command) -> Command:
     """Run `gesso ...` in this process: exit code, output and errors."""
-    monkeypatch.setenv("COLUMNS", "300")
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = 0
-        try:
-            main([str(word) for word in words])
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        return (code, *capsys.readouterr())
-
-    return run
+    return gesso
 
 
 # ------------------------------------------------------------------------------------------- small official checkpoints
