@@ -105,3 +105,13 @@ class Ended(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def refused(ended: Ended, *said: object) -> None:
+    """Exit code 1 and one paragraph on stderr that says all of this."""
+    assert ended.code == 1, ended
+    assert ended.err.startswith("gesso: "), ended.err
+    assert ended.err.count("\n") == 1
+    assert "Traceback" not in ended.err
+    for words in said:
+        assert str(words) in ended.err

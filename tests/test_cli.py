@@ -21,20 +21,10 @@ from gesso.data.spaces import published
 from gesso.errors import DataError
 from gesso.recipes import RECIPES
 from gesso.synthesis.synthesizer import load, read_record
-from support import Ended
+from support import Ended, refused
 from training_script import tiny_flags
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def refused(ended: Ended, *said: object) -> None:
-    """Exit code 1 and one paragraph on stderr that says all of this."""
-    assert ended.code == 1, ended
-    assert ended.err.startswith("gesso: "), ended.err
-    assert ended.err.count("\n") == 1
-    assert "Traceback" not in ended.err
-    for words in said:
-        assert str(words) in ended.err
 
 
 def begin(out: Path, *words: object, **changes: Any) -> list[object]:

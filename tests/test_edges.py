@@ -21,7 +21,7 @@ from gesso.cli.common import DataFlags, open_listing
 from gesso.data import layouts
 from gesso.data.edges import HIGH, LOW, SIGMA, edge_picture, find_edges
 from gesso.errors import ConfigError
-from support import Ended
+from support import Ended, refused
 from training_script import tiny_flags
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -150,14 +150,6 @@ def test_settings_out_of_range(settings: dict[str, float], said: str) -> None:
 def worked(ended: Ended) -> Ended:
     assert ended.code == 0, ended.err
     return ended
-
-
-def refused(ended: Ended, *said: object) -> None:
-    """Exit code 1 and one paragraph on stderr that says all of this."""
-    assert ended.code == 1, ended
-    assert ended.err.startswith("gesso: ") and ended.err.count("\n") == 1, ended.err
-    for words in said:
-        assert str(words) in ended.err
 
 
 def begin(run: Path, *words: object) -> list[object]:
