@@ -26,7 +26,7 @@ from gesso.data.toy.world import STYLES, FloatArray, Kind, Prop, Street, World
 MARKING_WIDTH = 0.14  # metres
 DASH, DASH_PERIOD = 3.0, 6.5
 KERB = 0.28
-STONE_WIDTH, STONE_DEPTH, JOINT = 0.6, 0.8, 0.12  # of the cobbles: large setts, to be seen in small pictures
+STONE_WIDTH, STONE_DEPTH, JOINT = 0.6, 0.8, 0.08  # of the cobbles: large setts, to be seen in small pictures
 SLABS, LAWN = (178, 172, 164), (104, 128, 62)
 
 
@@ -91,7 +91,7 @@ def paint_ground(canvas: Canvas, world: World, offset: float) -> None:
 
     noise = sample(fractal(), ground.x * 24 + offset, ground.z * 24)
     fine = sample(grain(), ground.x * 60, ground.z * 60 + offset) / (1 + ground.z / 14)
-    tone = np.where(on_road, _pave(ground, street, noise, fine, offset), _slabs(ground, noise, fine))
+    tone = np.where(on_road, _pave(ground, street, noise, fine), _slabs(ground, noise, fine))
     np.copyto(tone, 1 + 0.12 * noise + 0.12 * fine, where=on_grass)
     rgb = _albedos(street).take(ids, axis=1) * tone
     kerb = cover(KERB - (aside - street.half), ground.pixel_x) * (ids == ORDINALS[Kind.SIDEWALK])
@@ -120,32 +120,29 @@ def _band(z: FloatArray, band: tuple[float, float] | None, margin: float = 0.0) 
     return (z > band[0] - margin) & (z < band[1] + margin)
 
 
-def _pave(ground: Ground, street: Street, noise: FloatArray, fine: FloatArray, offset: float) -> FloatArray:
+def _pave(ground: Ground, street: Street, noise: FloatArray, fine: FloatArray) -> FloatArray:
     """(h, w) tone of the road: its surface, wheel tracks, and dirt along the kerb."""
     tone = 1 + 0.07 * noise + 0.10 * fine
-    tone = tone + (_stones(ground, offset) if street.surface == "cobbles" else 0.06 * fine)
+    tone = tone + (_stones(ground) if street.surface == "cobbles" else 0.06 * fine)
     tracks = np.cos(ground.x * np.float32(2 * math.pi / 1.6)) * 0.03
     gutter = np.clip(np.abs(ground.x) - street.half + 0.5, 0, 0.5) * 0.5
     return tone + tracks - gutter
 
 
-def _stones(ground: Ground, offset: float) -> FloatArray:
-    """(h, w) what cobbles add to the tone, zero on average: light and dark stones in rows, and dark joints.
+def _stones(ground: Ground) -> FloatArray:
+    """(h, w) what cobbles add to the tone, zero on average: light stones in rows with narrow, dark joints.
 
-    Neighbours in a row are as much lighter as darker, and the stones lighter by what the joints are darker, so that no mean tells
-    cobbles from asphalt. Where a row of stones is hardly a pixel, all fades to that mean.
+    The many stones are lighter by what the few joints are darker, so that no mean tells cobbles from asphalt, but the usual pixel
+    does: knowing the surface makes the mean absolute error smaller. Where a row of stones is hardly a pixel, all fades to that mean.
     """
     row = np.floor(ground.z / STONE_DEPTH)
     along = ground.x / STONE_WIDTH + (row % 2) * np.float32(0.5)
-    column = np.floor(along)
-    pair = np.floor(column / 2)
-    lightness = np.clip(1.5 * sample(grain(), pair + math.floor(offset), row), -1, 1) * (1 - 2 * (column - 2 * pair))
-    across = _joint((along - column - 0.5) * STONE_WIDTH, STONE_WIDTH, ground.pixel_x)
+    across = _joint((along - np.floor(along) - 0.5) * STONE_WIDTH, STONE_WIDTH, ground.pixel_x)
     down = _joint((ground.z / STONE_DEPTH - row - 0.5) * STONE_DEPTH, STONE_DEPTH, ground.pixel_z)
     stone = (1 - across) * (1 - down)
     usual = (1 - JOINT / STONE_WIDTH) * (1 - JOINT / STONE_DEPTH)  # share of the ground that is stone
     rows_per_pixel = OVERSAMPLE * ground.pixel_z / STONE_DEPTH
-    return np.clip((1 - rows_per_pixel) / 0.6, 0, 1) * (0.16 * lightness * stone + 0.33 * (stone - usual))
+    return np.clip((1 - rows_per_pixel) / 0.6, 0, 1) * 0.45 * (stone - usual)
 
 
 def _joint(aside: FloatArray, period: float, footprint: FloatArray) -> FloatArray:
