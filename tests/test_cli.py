@@ -533,10 +533,6 @@ def test_layouts_of_another_space_are_not_misread(
     refused(ended, "label space facades", data)
 
 
-def test_the_direction_is_for_pairs_of_pictures(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
-    refused(gesso(*begin(tmp_path / "run", tiny_dataset, "--direction", "BtoA")), "--direction BtoA", tiny_dataset)
-
-
 def test_the_doctor_also_sees_held_out_samples(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
     data = tmp_path / "my data"
     shutil.copytree(tiny_dataset, data)

@@ -480,7 +480,7 @@ def test_the_right_flag_is_named_where_it_is_missing(
 ) -> None:
     root, run = dataset("edges", tmp_path / "data"), tmp_path / "run"
     refused(gesso(*begin(run, root)), "no label space", "--input image")
-    refused(gesso(*begin(run, root, "--direction", "BtoA")), "--direction BtoA", "--input image")
+    refused(gesso(*begin(run, root, "--direction", "BtoA")), "no label space", "--input image")
     worked(gesso(*begin(run, root, "--input", "image")))
     made = ("--out", tmp_path / "made", "--device", "cpu")
     refused(gesso("generate", run / "model.safetensors", root, *made), "takes pictures", root, "--input image")

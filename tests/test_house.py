@@ -58,10 +58,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "devices": {"errors"},
     "train_log": BASE | {"pictures"},
     "batches": BASE | {"data", "recipes"},
-    "session": MODEL | {"data", "recipes", "train_log"},
+    "averaging": BASE | {"networks"},
+    "session": MODEL | {"averaging", "batches", "data", "recipes", "train_log"},
     "run_start": MODEL | {"data", "recipes", "session"},
     "train": MODEL
-    | {"batches", "data", "losses", "recipes", "pictures", "run_start", "session", "train_log", "devices"},
+    | {"averaging", "batches", "data", "losses", "recipes", "pictures", "run_start", "session", "train_log", "devices"},
     "estimates": MODEL | {"data", "recipes", "devices", "session"},
     "importers": MODEL,
     "synthesis": MODEL | {"agreement", "pictures", "devices"},

@@ -451,14 +451,14 @@ Refuse = Callable[..., str]
         ("nested --labels toy", "model is a dict instead of a tensor"),
         ("number --labels toy", "holds something else (type int) than a state dict"),
         ("nothing --labels toy", "holds something else (type dict) than a state dict"),
-        ("other --labels toy", "holds no network of pix2pixHD: its tensors are called fc.weight"),
+        ("other --labels toy", "holds no network of pix2pix, pix2pixHD or SPADE: its tensors are called fc.weight"),
         ("nan --labels toy", "model.4.bias holds values that are not finite"),
         ("sparse --labels toy", "model.4.bias is a torch.float32 tensor (torch.sparse_coo, cpu)"),
         ("meta --labels toy", "model.4.bias is a torch.float32 tensor (torch.strided, meta)"),
         ("bool --labels toy", "model.4.bias is a torch.bool tensor"),
         ("shared --labels toy", "claims the shape"),
-        ("unet --labels toy", "holds no network of pix2pixHD"),
-        ("model --labels toy", "holds no network of pix2pixHD: its tensors are called generator."),
+        ("unet --labels toy", "The weights lack model.model.3.weight"),
+        ("model --labels toy", "holds no network of pix2pix, pix2pixHD or SPADE: its tensors are called generator."),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(

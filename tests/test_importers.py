@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gesso import importers
 from gesso.errors import ModelFileError
-from gesso.importers import KINDS, load_official
+from gesso.importers import load_official
 from gesso.networks.pix2pixhd import pool_instances
 
+KINDS = [kind for kind in importers.KINDS if kind.startswith("pix2pixhd.")]
 Norm = Callable[[int], nn.Module]
 NORMS: dict[str, Norm] = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
 

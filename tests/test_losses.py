@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 import torch
@@ -35,6 +37,7 @@ FORMULAE: dict[str, tuple[losses.Scores, Callable[[float], float], Callable[[flo
     "vanilla": (losses.vanilla, lambda s: math.log1p(math.exp(-s)), lambda s: math.log1p(math.exp(s))),
     "hinge_discriminator": (losses.hinge_discriminator, lambda s: max(0.0, 1 - s), lambda s: max(0.0, 1 + s)),
     "hinge_generator": (losses.hinge_generator, lambda s: -s, lambda s: s),
+    "wasserstein": (losses.wasserstein, lambda s: -s, lambda s: s),
 }
 
 
@@ -92,6 +95,13 @@ def test_over_scales_adds_means_of_the_last_maps() -> None:
     assert losses.over_scales(losses.least_squares, outputs, True).item() == (0 + 1 + 1 + 4) / 4 + 0.25
     assert losses.over_scales(losses.least_squares, outputs, False).item() == (1 + 0 + 0 + 9) / 4 + 0.25
     assert losses.over_scales(losses.hinge_generator, outputs, True).item() == -1.0 - 0.5
+
+
+def test_mean_over_scales_counts_every_scale_alike() -> None:
+    outputs = scores_of_two_scales()
+    assert losses.mean_over_scales(losses.least_squares, outputs, True).item() == ((0 + 1 + 1 + 4) / 4 + 0.25) / 2
+    assert losses.mean_over_scales(losses.hinge_generator, outputs, True).item() == (-1.0 - 0.5) / 2
+    assert losses.mean_over_scales(losses.hinge_generator, outputs[:1], True).item() == -1.0
 
 
 def features(generator: torch.Generator, scales: int = 2) -> Maps:
@@ -199,3 +209,49 @@ def test_kl_divergence_pulls_towards_the_standard_normal() -> None:
     torch.testing.assert_close(of_mu, mu.detach())
     torch.testing.assert_close(of_logvar, (logvar.detach().exp() - 1) / 2)
     assert losses.kl_divergence(torch.zeros(2, 8), torch.zeros(2, 8)).item() == 0.0
+
+
+# --- against finite differences ---
+
+
+def scattered(*shapes: tuple[int, ...]) -> list[Tensor]:
+    """Values at distances of 0.1 around zero, in an order of no meaning: no kink of any loss is nearer than 0.05 to one."""
+    count = sum(math.prod(shape) for shape in shapes)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(1))
+    values = ((order - count // 2) * 0.1 + 0.05).double().split([math.prod(shape) for shape in shapes])
+    return [part.reshape(shape).requires_grad_() for part, shape in zip(values, shapes, strict=True)]
+
+
+SCALES = [(1, 2, 2, 3), (1, 1, 2, 2), (1, 2, 1, 2), (1, 1, 1, 1)]  # two scales of features and scores
+OTHERS = [torch.zeros(shape, dtype=torch.float64) for shape in SCALES]
+
+
+def by_scale(tensors: Sequence[Tensor]) -> Maps:
+    return [list(tensors[:2]), list(tensors[2:])]
+
+
+GRADIENTS: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
+    **{
+        f"{name} of {'real' if real else 'fake'}": (partial(FORMULAE[name][0], real=real), [(2, 1, 3, 3)])
+        for name in FORMULAE
+        for real in (True, False)
+    },
+    "over_scales": (lambda *x: losses.over_scales(losses.vanilla, by_scale(x), True), SCALES),
+    "mean_over_scales": (lambda *x: losses.mean_over_scales(losses.hinge_discriminator, by_scale(x), False), SCALES),
+    "feature_matching": (lambda *x: losses.feature_matching(by_scale(x), by_scale(OTHERS)), SCALES),
+    "perceptual": (lambda *x: losses.perceptual(x, OTHERS, (1.0, 0.5, 2.0, 3.0)), SCALES),
+    "l1": (lambda x: losses.l1(x, torch.zeros_like(x)), [(2, 3, 2, 2)]),
+    "l2": (lambda x: losses.l2(x, torch.ones_like(x)), [(2, 3, 2, 2)]),
+    "kl_divergence": (losses.kl_divergence, [(2, 4), (2, 4)]),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradients_agree_with_finite_differences(name: str) -> None:
+    loss, shapes = GRADIENTS[name]
+    assert torch.autograd.gradcheck(loss, scattered(*shapes), eps=1e-6, atol=1e-9, rtol=1e-6)
+
+
+def test_every_loss_is_compared_with_finite_differences() -> None:
+    public = {name for name, value in vars(losses).items() if inspect.isfunction(value) and not name.startswith("_")}
+    assert public == {name.split()[0] for name in GRADIENTS}

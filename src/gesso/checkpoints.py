@@ -25,15 +25,18 @@ from torch import Tensor, nn
 
 from gesso.errors import ModelFileError, TrainingError
 from gesso.model_info import FORMAT_VERSION, ModelInfo, NetworkDescription
-from gesso.networks import pix2pixhd
+from gesso.networks import pix2pix, pix2pixhd, spade
 
 EDITED = "The file is damaged or was edited: use another copy."
 STATE_PREFIX = "step-"
 STYLE_TENSORS = {"centres": (torch.float32, 2), "sizes": (torch.int64, 1), "thumbnails": (torch.uint8, 4)}
 NETWORKS: dict[str, type[nn.Module]] = {
+    "pix2pix.UNetGenerator": pix2pix.UNetGenerator,
     "pix2pixhd.GlobalGenerator": pix2pixhd.GlobalGenerator,
     "pix2pixhd.CoarseToFineGenerator": pix2pixhd.CoarseToFineGenerator,
     "pix2pixhd.InstanceEncoder": pix2pixhd.InstanceEncoder,
+    "spade.SpadeGenerator": spade.SpadeGenerator,
+    "spade.StyleEncoder": spade.StyleEncoder,
 }
 
 
@@ -164,7 +167,7 @@ def _refuse_contradictions(path: Path, info: ModelInfo) -> None:
     """What the file says of its input must fit together."""
     classes, channels = info.semantics.classes, info.semantics.channels
     named = len(info.label_space) if info.label_space else 0
-    style = info.style.channels if info.style else 0
+    style = info.style.channels if info.style and info.style.kind == "features" else 0
     takes = info.networks["generator"].arguments.get("in_channels", channels + style)
     if named != classes or takes < channels + style:
         raise ModelFileError(
@@ -192,7 +195,8 @@ def _refuse_differences(path: Path, wanted: Mapping[str, Tensor], found: Mapping
 
 def _refuse_wrong_styles(path: Path, info: ModelInfo, styles: Mapping[str, Tensor]) -> None:
     """Every class with clusters has centres, sizes and thumbnails that fit each other and the model."""
-    wrong: str | None = "clusters, but no style" if styles and not info.style else None
+    wanted = info.style if info.style and info.style.kind == "features" else None
+    wrong: str | None = "clusters, but no style of features" if styles and not wanted else None
     classes = {str(index) for index in range(info.semantics.classes)}
     for key, value in sorted(styles.items()):  # a class's centres come first
         index, _, what = key.partition(".")
@@ -203,7 +207,7 @@ def _refuse_wrong_styles(path: Path, info: ModelInfo, styles: Mapping[str, Tenso
             wrong = f"tensor styles.{key}, which belongs to no class"
         elif what not in STYLE_TENSORS or (value.dtype, value.dim()) != STYLE_TENSORS[what] or not value.numel():
             wrong = f"tensor styles.{key} of shape {tuple(value.shape)} and {value.dtype}"
-        elif len(value) != len(centres) or (info.style and centres.shape[1] != info.style.channels):
+        elif len(value) != len(centres) or (wanted and centres.shape[1] != wanted.channels):
             wrong = f"tensor styles.{key} of shape {tuple(value.shape)}, whose centres are {tuple(centres.shape)}"
         elif what == "thumbnails" and (value.shape[1] != value.shape[2] or value.shape[3] != 3):
             wrong = f"tensor styles.{key} of shape {tuple(value.shape)}, which are no square pictures"

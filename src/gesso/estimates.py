@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
+from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
 
 from gesso.devices import GIB, Meter, available_memory, choose_device
@@ -210,10 +211,11 @@ def _rehearse(
     networks = (*players.trained.values(), *players.frozen.values())
     engine = _Engine(config.precision)
     playing = Players({n: engine.wrap(network) for n, network in players.trained.items()}, players.frozen)
+    optimizers: dict[str, Any] = {side: _Idle(o) for side, o in recipe.optimizers(config, players).items()}
     with Meter(t for network in networks for t in (*network.parameters(), *network.buffers())) as meter:
         parts = [_batch(images, semantics, size) for _ in range(count)]
         waiting = meter.live // count * (config.accumulate - count)
-        recipe.train_step(config, playing, {}, parts, engine)
+        recipe.train_step(config, playing, optimizers, parts, engine)
     return meter.flops * config.accumulate // count, meter.peak + waiting
 
 
@@ -226,6 +228,16 @@ def _batch(images: int, semantics: Semantics, size: tuple[int, int]) -> Batch:
     if semantics.source_channels:
         return {**batch, "source": batch["semantics"]}
     return {**batch, "label": empty(kind=torch.int64), "instance": empty(kind=torch.int64)}
+
+
+class _Idle:
+    """An optimizer that changes nothing: what it keeps from step to step is counted elsewhere."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.zero_grad = optimizer.zero_grad
+
+    def step(self) -> None:
+        pass
 
 
 class _Engine:

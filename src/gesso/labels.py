@@ -18,7 +18,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from scipy import ndimage
 from torch import Tensor
 
@@ -282,9 +290,12 @@ def encode(
     Returns:
         (B, C, H, W) float32.
     """
-    planes = one_hot(label, classes, dont_care)
+    return _bounded(one_hot(label, classes, dont_care), label, instance, boundary)
+
+
+def _bounded(planes: Tensor, label: Tensor, instance: Tensor | None, boundary: bool) -> Tensor:
     if not boundary:
-        return planes
+        return planes.contiguous()
     assert instance is not None, "a boundary channel needs an instance map"
     return torch.cat([planes, boundaries(instance_keys(label, instance))], dim=1)
 
@@ -297,6 +308,8 @@ class Semantics(BaseModel):
         dont_care: Whether ignored pixels have a channel of their own.
         boundary: Whether the instance boundary map is a channel.
         source_channels: Channels of the input picture in photo-to-photo tasks; 0 with label maps.
+        colours: Where the network sees the label map as a picture (as in pix2pix's A|B files) instead of a channel per class:
+            the colour of each class, and last that of ignored pixels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -305,24 +318,33 @@ class Semantics(BaseModel):
     dont_care: bool = False
     boundary: bool = False
     source_channels: int = Field(0, ge=0)
+    colours: tuple[Colour, ...] = Field((), repr=False)
+
+    @model_validator(mode="after")
+    def _check(self) -> Semantics:
+        if self.colours and (len(self.colours) != self.classes + 1 or self.dont_care):
+            raise ValueError("colours are one per class and one of ignored pixels, which have no channel beside them")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in write(self).items() if key != "colours" or value}
 
     @property
     def channels(self) -> int:
         """Channels of the semantics."""
-        return self.source_channels or self.classes + self.dont_care + self.boundary
+        return self.source_channels or (3 if self.colours else self.classes + self.dont_care) + self.boundary
 
     def encode(self, batch: Mapping[str, Any]) -> Tensor:
         """Semantics (B, channels, H, W) of a batch with `label` and `instance` (B, H, W), or with `source` (B, N, H, W)."""
         if self.source_channels:
             source: Tensor = batch["source"]
             return source
-        return encode(
-            batch["label"],
-            batch.get("instance"),
-            classes=self.classes,
-            dont_care=self.dont_care,
-            boundary=self.boundary,
-        )
+        label, instance = batch["label"], batch.get("instance")
+        if not self.colours:
+            return encode(label, instance, classes=self.classes, dont_care=self.dont_care, boundary=self.boundary)
+        table = torch.tensor(self.colours, device=label.device).float().div_(255).sub_(0.5).div_(0.5)
+        return _bounded(table[label.long()].movedim(-1, 1), label, instance, self.boundary)
 
 
 # ---------------------------------------------------------------------------------------------- instances and colours

@@ -1,7 +1,7 @@
 """Losses as pure functions, each with its citation.
 
 Scores of a discriminator are raw maps (no sigmoid). Where a discriminator has several scales, its output is a list over
-scales of lists over layers, the scores last; `over_scales` adds a loss up over them.
+scales of lists over layers, the scores last; `over_scales` adds a loss up over them, `mean_over_scales` averages it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,22 @@ def hinge_generator(scores: Tensor, real: bool = True) -> Tensor:
     return -scores.mean() if real else scores.mean()
 
 
+def wasserstein(scores: Tensor, real: bool) -> Tensor:
+    """Minus the mean score of what is, or shall be taken for, real; the mean score of fakes. Arjovsky et al., arXiv 1701.07875.
+
+    The critic has to be kept smooth by other means: in SPADE's official code by spectral norm.
+    """
+    return -scores.mean() if real else scores.mean()
+
+
 def over_scales(loss: Scores, outputs: Sequence[Sequence[Tensor]], real: bool) -> Tensor:
     """Sum of a loss over the scores of every scale (pix2pixHD, equation 3)."""
     return torch.stack([loss(layers[-1], real) for layers in outputs]).sum()
+
+
+def mean_over_scales(loss: Scores, outputs: Sequence[Sequence[Tensor]], real: bool) -> Tensor:
+    """Mean of a loss over the scores of every scale (SPADE's official code; its paper names pix2pixHD's sum)."""
+    return over_scales(loss, outputs, real) / len(outputs)
 
 
 def feature_matching(fake: Sequence[Sequence[Tensor]], real: Sequence[Sequence[Tensor]]) -> Tensor:

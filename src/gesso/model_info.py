@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gesso.labels import LabelSpace, Semantics
 
@@ -26,16 +26,23 @@ class StyleDescription(BaseModel):
     """What a model's style is made of.
 
     Attributes:
-        kind: "features": a vector per object, from an encoder (pix2pixHD, section 3.4).
-        channels: Numbers in the vector.
-        regions: What shares one vector: an "instance", or everything of a "label".
+        kind: "features": a vector per object, from an encoder (pix2pixHD, section 3.4); "z": one latent vector
+            per picture (SPADE); "noise": dropout and, where there are channels, a Gaussian map (pix2pix, section 3.2.1).
+        channels: Numbers in the vector, or of the map at each pixel.
+        regions: For features, what shares one vector: an "instance", or everything of a "label".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["features"] = "features"
-    channels: int = Field(ge=1)
+    kind: Literal["features", "z", "noise"] = "features"
+    channels: int = Field(ge=0)
     regions: Literal["instance", "label"] = "instance"
+
+    @model_validator(mode="after")
+    def _check(self) -> StyleDescription:
+        if self.kind != "noise" and not self.channels:
+            raise ValueError(f"a style of {self.kind} has at least one channel")
+        return self
 
 
 class StyleTable(BaseModel):
@@ -65,13 +72,14 @@ class ModelInfo(BaseModel):
         recipe: The paper's recipe, such as "pix2pixhd".
         preset: The preset that training started from; empty if none.
         networks: Descriptions of "generator" and, if there is one, "encoder".
-        label_space: The classes; None for photo-to-photo models.
+        label_space: The classes of its input; None for photo-to-photo models.
         semantics: What the generator's input is made of.
         preprocessing: How training resized and cropped, as `gesso.data.preprocessing.Preprocessing` keeps it.
         style: What the style is made of; None for models without one.
         styles: How the clusters were found; None where there are none.
         step: Training steps behind the weights.
         created: When the file was written, ISO 8601 in UTC.
+        target_space: The classes whose colours its pictures show; None for models that make photographs.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -88,3 +96,4 @@ class ModelInfo(BaseModel):
     styles: StyleTable | None = None
     step: int = 0
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    target_space: LabelSpace | None = None

@@ -32,6 +32,25 @@ def layout_picture(item: Mapping[str, Any], space: LabelSpace | None) -> Picture
     return to_uint8(source[:3] if source.shape[0] >= 3 else source[:1].expand(3, -1, -1))
 
 
+def nearest_classes(picture: Picture, space: LabelSpace) -> npt.NDArray[np.int32]:
+    """Class indices of a picture that shows classes in their colours, as a network paints it: of each pixel the nearest colour's.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        space: Its classes' colours; that of ignored pixels is none of them.
+
+    Returns:
+        (H, W) class indices, 0..C-1.
+    """
+    pixels, closest = picture.astype(np.int32), np.full(picture.shape[:2], np.iinfo(np.int32).max)
+    found = np.zeros(picture.shape[:2], dtype=np.int32)
+    for index, colour in enumerate(space.colours[:-1].astype(np.int32)):
+        gap = ((pixels - colour) ** 2).sum(-1)
+        found[gap < closest] = index
+        closest = np.minimum(closest, gap)
+    return found
+
+
 def sheet(
     rows: Sequence[Sequence[Picture]], titles: Sequence[str] = (), captions: Sequence[str] = (), widest: int = 512
 ) -> Image.Image:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -22,10 +22,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gesso import checkpoints
+from gesso.averaging import settled
+from gesso.batches import with_semantics
+from gesso.data.dataset import collate
 from gesso.data.training import TrainingData
 from gesso.errors import ModelFileError, TrainingError
 from gesso.model_info import ModelInfo, NetworkDescription, StyleDescription
-from gesso.recipes.protocol import Phase, Players, Recipe, TrainingConfig
+from gesso.recipes.protocol import Batch, Phase, Players, Recipe, TrainingConfig
 from gesso.train_log import RETRY
 
 
@@ -34,6 +37,10 @@ class WrongWeightsError(Exception):
 
 
 SYNTHESIS = ("generator", "encoder")  # what a model file holds
+MEASURED, MEASURED_AT_ONCE = (
+    32,
+    8,
+)  # samples that statistics of averaged weights are taken from; at most so many in a batch
 NONE = ("\0",)  # a prefix that no name has
 Parts = dict[str, dict[str, Tensor]]  # of a state: networks, optimizers, averaged
 
@@ -85,10 +92,23 @@ class Session:
         """Passes over the data in this phase before a step."""
         return (step - self.stage.first) * self.config.batch / self.samples
 
-    def for_synthesis(self) -> dict[str, nn.Module]:
-        """The networks that the model file holds: averaged ones where there are any."""
-        trained = self.players.trained
-        return {n: self.averaged.get(n, _bare(trained[n])) for n in SYNTHESIS if n in trained}
+    def for_synthesis(self) -> Mapping[str, nn.Module]:
+        """The networks that the model file holds: averaged ones where there are any, with statistics of their own."""
+        trained, synthesise = self.players.trained, self.recipe.synthesise
+        if not self.averaged:
+            return {n: _bare(trained[n]) for n in SYNTHESIS if n in trained}
+        torch.manual_seed(self.config.seed)
+        return settled(
+            self.averaged, self._first_batches, lambda networks, batch: synthesise(self.config, networks, batch)
+        )
+
+    def _first_batches(self) -> Iterator[Batch]:
+        """The first samples as training sees them, always the same ones, on the device."""
+        keys = [(index, 0) for index in range(min(MEASURED, self.samples))]
+        size = min(self.config.batch, MEASURED_AT_ONCE)
+        for first in range(0, len(keys) - len(keys) % size or len(keys), size):
+            items = [self.data.training[key] for key in keys[first : first + size]]  # type: ignore[index]
+            yield with_semantics(self.fabric.to_device(collate(items)), self.data.semantics)
 
 
 def total_steps(config: TrainingConfig, samples: int) -> int:
@@ -263,6 +283,7 @@ def save(session: Session, step: int) -> None:
         preprocessing=dict(data.preprocessing),
         style=StyleDescription.model_validate(players.style) if players.style else None,
         step=step,
+        target_space=data.target_space,
     )
     model = session.run / "model.safetensors"
     checkpoints.save_model(model, {n: m.state_dict() for n, m in networks.items()}, info)

@@ -20,6 +20,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from gesso import checkpoints
+from gesso.averaging import follow
 from gesso.batches import parts_of_steps, with_semantics
 from gesso.data.training import TrainingData
 from gesso.devices import choose_device
@@ -208,14 +209,8 @@ def _average(session: Session, step: int) -> None:
     """Exponential moving average of weights; it forgets faster while there is little to remember."""
     taken = step - session.stage.first
     weight = 1 - min(session.config.ema, (1 + taken) / (10 + taken))
-    with torch.no_grad():
-        for name, network in session.averaged.items():
-            current = session.players.trained[name].state_dict()
-            for key, kept in network.state_dict().items():
-                if kept.is_floating_point():
-                    kept.lerp_(current[key], weight)
-                else:
-                    kept.copy_(current[key])
+    for name, network in session.averaged.items():
+        follow(network, session.players.trained[name], weight)
 
 
 def _rates(session: Session) -> dict[str, float]:

@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from gesso.errors import TrainingError
 from gesso.pictures import Picture, sheet
+from gesso.recipes.monitors import MONITORS, Watch
 
 RETRY = (
     "What was saved before is intact. Lower --lr, train with --precision 32-true, or run gesso doctor on the data; "
@@ -26,7 +27,9 @@ PLAIN_SECONDS = 30.0  # between lines where no progress bar can be drawn
 
 
 class RunLog:
-    """Collects losses as tensors and turns them into numbers only when a line is due.
+    """Collects losses and monitors as tensors and turns them into numbers only when a line is due.
+
+    Monitors go to log.jsonl and TensorBoard; of them the console shows only warnings.
 
     Args:
         run: The run folder.
@@ -42,6 +45,7 @@ class RunLog:
         self._drop_lines_after(step)
         self._writer = SummaryWriter(str(run), purge_step=step)
         self._sums: dict[str, Tensor] = {}
+        self._watch = Watch()
         self._count = 0
         self._first = step
         self._started = self._last_line = time.perf_counter()
@@ -61,7 +65,7 @@ class RunLog:
         self.busy += seconds
 
     def flush(self, step: int, extra: Mapping[str, float]) -> None:
-        """Write the mean losses since the last line.
+        """Write the mean losses and monitors since the last line.
 
         Raises:
             TrainingError: A loss is not finite; the message names it.
@@ -77,8 +81,10 @@ class RunLog:
         elapsed = time.perf_counter() - self._started
         speed, outside = self.speed()
         self.line(step, **means, **extra, images_per_second=speed, outside_step=outside, seconds=elapsed)
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if name not in MONITORS)
         self._show(step, shown, f"{speed:.2f} images/s")
+        for line in self._watch.see(means, count):
+            self.say(f"step {step}: {line}; see docs/small-data.md")
 
     def say(self, line: str) -> None:
         """Show a line above the progress."""

@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: what it does, an example
         "gesso generate run/model.safetensors scenes --split val --out photographs --contact-sheet",
     ),
     "import": (
-        "Make a model file of checkpoints that pix2pixHD's official code trained.",
+        "Make a model file of checkpoints that the official code of pix2pix, pix2pixHD or SPADE trained.",
         "gesso import latest_net_G.pth latest_net_E.pth features_clustered_010.npy --labels cityscapes -o model.safetensors",
     ),
     "info": ("Say what a model file says of itself.", "gesso info run/model.safetensors"),

@@ -31,10 +31,12 @@ class DataFlags:
         instances: Folder of instance maps.
         sources: Folder of input pictures for photo-to-photo tasks, instead of label maps.
         convention: Folder convention of DATA; "auto" recognises it.
-        direction: Which half of side-by-side pictures is the input.
+        direction: Which half of side-by-side pictures is the input; BtoA exchanges input and photograph in any dataset; of label
+            maps the photograph becomes the input, and the map, painted in its classes' colours, what is to be made of it.
         space: Label space: a published name such as cityscapes, or a labels.json.
-        input: What the files in the place of label maps are: "image" takes them as pictures of any channels (edges, drawings);
-            "auto" as label maps, unless the folders say that they are pictures.
+        input: What the network sees: "auto" label maps, one channel per class, unless the folders say that they are pictures;
+            "colours" label maps painted in the colours of their classes; "image" takes the files in the place of label maps as
+            pictures of any channels (edges, drawings); "gray" the photographs alone, of which it sees the luminance.
     """
 
     labels: Path | None = None
@@ -44,7 +46,7 @@ class DataFlags:
     convention: str = "auto"
     direction: Literal["AtoB", "BtoA"] = "AtoB"
     space: str | None = None
-    input: Literal["auto", "image"] = "auto"
+    input: Literal["auto", "image", "colours", "gray"] = "auto"
 
 
 Data = Annotated[DataFlags | None, Parameter(name="*")]
@@ -61,44 +63,55 @@ def open_listing(data: Path | None, flags: DataFlags, split: str) -> Listing:
     from gesso.data.spaces import resolve
 
     folders = (flags.labels, flags.images, flags.instances, flags.sources)
+    _refuse_contradictions(flags)
     if (data is None) == (not any(folders)):
         raise ConfigError(
             "Give either a dataset folder, or --labels (or --sources) with --images; not both, not neither."
         )
-    if flags.input == "image":
-        _refuse_meanings(flags)
-    if data is None:
+    if data is not None:
+        listing = layouts.find(data, split, flags.convention)
+    elif flags.input == "gray":
+        listing = layouts.folders(sources=flags.images or flags.sources)
+    else:
         listing = layouts.folders(
             labels=flags.labels, images=flags.images, instances=flags.instances, sources=flags.sources
         )
-    else:
-        listing = layouts.find(data, split, flags.convention)
-    if flags.input == "image":
-        listing = layouts.as_pictures(listing)
-    if flags.direction == "BtoA":
-        listing = _turned(listing)
+    listing = take_as(listing, flags)
     return replace(listing, space=resolve(flags.space)) if flags.space else listing
 
 
-def _refuse_meanings(flags: DataFlags) -> None:
-    """Pictures have no classes and no objects."""
-    for name in ("space", "instances"):
-        if (value := getattr(flags, name)) is not None:
-            raise ConfigError(
-                f"--{name} {value} gives label maps a meaning, but --input image takes them as pictures; leave one out."
-            )
+def take_as(listing: Listing, flags: DataFlags) -> Listing:
+    """A listing as `--input` and `--direction` have it: which of its files is the input, and how networks see it.
+
+    Raises:
+        DataError: What they ask for is not there.
+    """
+    from gesso.data import layouts
+
+    if flags.input == "image":
+        listing = layouts.as_pictures(listing)
+    if flags.direction == "BtoA":
+        listing = layouts.turned(listing)
+    if flags.input == "colours":
+        listing = layouts.as_colours(listing)
+    return layouts.as_gray(listing) if flags.input == "gray" else listing
 
 
-def _turned(listing: Listing) -> Listing:
-    """Input and photograph exchanged."""
-    if any(sample.label for sample in listing.samples):
+def _refuse_contradictions(flags: DataFlags) -> None:
+    """Pictures have no classes and no objects; what is made of photographs needs nothing but photographs."""
+    if flags.input in ("image", "gray"):
+        for name in ("space", "instances"):
+            if (value := getattr(flags, name)) is not None:
+                raise ConfigError(
+                    f"--{name} {value} gives label maps a meaning, but --input {flags.input} takes no label maps; leave one out."
+                )
+    if flags.input == "gray" and (flags.labels or (flags.images and flags.sources)):
+        raise ConfigError("--input gray makes its input of photographs alone: give DATA, or --images and nothing else.")
+    if flags.input == "colours" and flags.direction == "BtoA":
         raise ConfigError(
-            f"--direction BtoA is for pairs of pictures; {listing.root} holds label maps. If they are pictures: --input image."
+            "--input colours paints the label maps that are the input; with --direction BtoA photographs are, and label maps are "
+            "painted anyway: leave one out."
         )
-    samples = tuple(
-        replace(s, half="BtoA") if s.half else replace(s, source=s.image, image=s.source) for s in listing.samples
-    )
-    return replace(listing, samples=samples)
 
 
 def require_space(listing: Listing) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
 from rich.console import Console
 
-from gesso.cli.common import Data, DataFlags, open_listing, say_components, track
+from gesso.cli.common import Data, DataFlags, open_listing, say_components, take_as, track
 from gesso.cli.style_flags import Shot, StyleFlags, Styles, plan_shots
-from gesso.cli.stylist import Stylist, maps_of, show
-from gesso.errors import ConfigError, DataError, LabelError, ModelFileError, StyleError
+from gesso.cli.stylist import Stylist, maps_of, open_stylist, show, sized_as_trained
+from gesso.errors import ConfigError, DataError, LabelError, StyleError
 
 if TYPE_CHECKING:
     from gesso.data.dataset import SemanticDataset
     from gesso.data.layouts import Listing
+    from gesso.data.pairing import Sample
     from gesso.pictures import Picture
     from gesso.synthesis.style import Style
     from gesso.synthesis.synthesizer import Synthesizer
@@ -50,6 +50,7 @@ def generate(
     contact_sheet: bool = False,
     limit: int | None = None,
     device: str = "auto",
+    statistics: Literal["picture", "running"] | None = None,
     styles: Styles = None,
     flags: Data = None,
 ) -> None:
@@ -80,6 +81,9 @@ def generate(
         Only the first so many layouts.
     device: str
         auto, cpu, cuda, cuda:N or mps.
+    statistics: str
+        What batch norm of pix2pix takes: the statistics of each picture, as published, or the running ones of training; what the
+        model file says unless given.
     """
     from gesso.synthesis.inputs import LARGEST_SEED, refuse_seed
     from gesso.synthesis.synthesizer import load
@@ -90,14 +94,14 @@ def generate(
     styles.check()
     refuse_seed(seed, LARGEST_SEED - (styles.random_styles or 1) + 1)  # each style has a seed of its own
     console = Console()
-    synth = load(model, device)
+    synth = load(model, device, statistics)
     photographs = contact_sheet or styles.style_from_photographs
     layouts = open_layouts(synth, data, flags or DataFlags(), split, limit, original_size, photographs)
-    layouts = show(layouts, styles.own_photograph)
+    layouts = show(layouts, styles.own_photograph if synth.style_space else None)
     shots = plan_shots(styles, seed)
     _refuse_overwriting(out, layouts, shots, styles)
     say_components(layouts, console)
-    stylist = Stylist(synth, styles, layouts, console)
+    stylist = open_stylist(synth, styles, layouts, console)
     out.mkdir(parents=True, exist_ok=True)
     results = render(synth, layouts, stylist, shots, batch)
     total = len(layouts) * len(shots)
@@ -175,37 +179,38 @@ def open_layouts(
     from gesso.data.dataset import SemanticDataset
     from gesso.data.preprocessing import Preprocessing
 
-    listing = find_listing(data, flags, split, pictures=synth.label_space is None or flags.input == "image")
-    if synth.label_space is None and any(sample.label for sample in listing.samples):
+    pictures = synth.label_space is None or flags.input in ("image", "gray")
+    listing = find_listing(data, flags, split, pictures=pictures)
+    if synth.label_space is None and any(sample.label and not sample.source for sample in listing.samples):
         raise DataError(
-            f"The model takes pictures, but {listing.root} holds label maps. Give pictures with --sources, or --input image "
-            "where they are pictures."
+            f"The model takes pictures, but {listing.root} holds label maps. Give pictures with --sources; or --input image "
+            "where they are pictures, --direction BtoA where their photographs are the input, --input gray where gray ones are."
         )
     if synth.label_space is not None and any(sample.source for sample in listing.samples):
         raise DataError(
             f"The model takes label maps, but {listing.root} holds pictures. Give label maps with --labels."
         )
     _refuse_other_space(synth, listing)
-    try:
-        saved = Preprocessing.model_validate(synth.info.preprocessing)
-    except ValidationError as error:
-        raise ModelFileError(f"The model file's preprocessing is not understood: {error.errors()[0]['msg']}.") from None
-    preprocessing = Preprocessing() if original_size else saved.model_copy(update={"multiple": 1, "crop": None})
-    if saved.resize == "fixed" and saved.crop and not original_size:
-        preprocessing = preprocessing.model_copy(update={"height": saved.crop[0], "width": saved.crop[1]})
+    trained = sized_as_trained(synth)
     samples = listing.samples[:limit]
+    space = synth.info.target_space or synth.label_space or listing.space
     return SemanticDataset(
-        samples if photographs else [replace(sample, image=None) for sample in samples],
-        synth.label_space,
-        preprocessing,
+        samples if photographs else [_input_alone(sample) for sample in samples],
+        space,
+        Preprocessing() if original_size else trained,
         training=False,
         instances=synth.needs_instances,
     )
 
 
+def _input_alone(sample: Sample) -> Sample:
+    """A layout or picture without what is to be made of it."""
+    return replace(sample, image=None, label=None if sample.source else sample.label)
+
+
 def _refuse_other_space(synth: Synthesizer, listing: Listing) -> None:
     """File values mean what the model's label space says; data that say otherwise would be misread."""
-    own, theirs = synth.label_space, listing.space
+    own, theirs = synth.label_space or synth.info.target_space, listing.space
     if own is None or theirs is None or (own.classes, own.ignore) == (theirs.classes, theirs.ignore):
         return
     raise DataError(
@@ -219,9 +224,12 @@ def find_listing(data: Path | None, flags: DataFlags, split: str, pictures: bool
     from gesso.data import layouts
     from gesso.data.pairing import Sample
 
+    seen = DataFlags(
+        input="gray" if flags.input == "gray" else "auto"
+    )  # what else flags say is nothing to bare folders
     if data is not None and data.is_file():
         sample = Sample(data.stem, source=data) if pictures else Sample(data.stem, label=data)
-        return layouts.Listing("file", data.parent, "", (sample,), (), None)
+        return take_as(layouts.Listing("file", data.parent, "", (sample,), (), None), seen)
     if data is None:
         return open_listing(data, flags, split)
     try:
@@ -229,7 +237,7 @@ def find_listing(data: Path | None, flags: DataFlags, split: str, pictures: bool
     except DataError:
         if not data.is_dir() or split:
             raise
-        return layouts.folders(sources=data) if pictures else layouts.folders(labels=data)
+        return take_as(layouts.folders(sources=data) if pictures else layouts.folders(labels=data), seen)
     first = next((name for name in ("val", "test", "train") if name in there), there[0] if there else "train")
     return open_listing(data, flags, split or first)
 
@@ -259,11 +267,11 @@ def _photographs(
 ) -> Sequence[Picture]:
     from gesso.synthesis.style import Style
 
+    given = None if not any(styles) else [style or Style() for style in styles]
     if "source" in stack:
         pictures = (stack["source"].movedim(1, -1) + 1) / 2
-        return list(synth(pictures.numpy(), seed=seed))
+        return list(synth(pictures.numpy(), style=given, seed=seed))
     labels, instances = maps_of(stack)
-    given = None if not any(styles) else [style or Style() for style in styles]
     return list(synth(labels, instances, given, seed))
 
 
@@ -272,7 +280,7 @@ def synthesise(
 ) -> Iterator[tuple[dict[str, Any], Picture]]:
     """Items with their photographs, `batch` at a time; where the model has styles, in random ones."""
     flags = StyleFlags()
-    stylist = Stylist(synth, flags, layouts, Console())
+    stylist = open_stylist(synth, flags, layouts, Console())
     for one in render(synth, layouts, stylist, plan_shots(flags, seed), batch):
         yield one.item, one.image
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gesso.importers.assembly import Imported
+    from gesso.importers.options import Untold
     from gesso.importers.parts import Part
     from gesso.labels import LabelSpace
 
@@ -29,19 +29,25 @@ def import_(
     run: Path | None = None,
     label_features: bool = False,
     boundary: bool | None = None,
-    dont_care: bool = False,
+    dont_care: bool | None = None,
     width: int | None = None,
+    size: str | None = None,
+    upsampling: Literal["normal", "more", "most"] | None = None,
+    dropout: bool | None = None,
+    statistics: Literal["picture", "running"] | None = None,
+    options: Path | None = None,
 ) -> None:
-    """Make a model file of checkpoints that pix2pixHD's official code trained.
+    """Make a model file of checkpoints that the official code of pix2pix, pix2pixHD or SPADE trained.
 
     Parameters
     ----------
     generator: Path
         latest_net_G.pth; .pth files of torch, old and new, or .safetensors. What each file holds is read off its tensors.
     more: Path
-        latest_net_E.pth and features_clustered_*.npy of the same training, where it had features; in any order.
+        latest_net_E.pth and features_clustered_*.npy of the same training, where there were any; in any order.
     labels: str
-        Label space whose classes are the generator's channels: a published name, a labels.json, or "none" for pictures as input.
+        Label space whose values in label files are the generator's channels: a published name, a labels.json, or "none" for
+        pictures as input. For pix2pix trained on label maps in colours: the space that has these colours.
     out: Path
         The model file.
     discriminator: Path
@@ -53,19 +59,35 @@ def import_(
     boundary: bool
         Whether the generator sees instance boundaries; by default the number of its channels tells.
     dont_care: bool
-        The generator has a channel for ignored pixels, after those of the classes.
+        Whether the generator has a channel for ignored pixels, after those of the classes; by default SPADE's have one where the
+        label space ignores values and the number of channels allows it.
     width: int
         Pixels that layouts are scaled to (--loadSize); by default they keep their size.
+    size: str
+        HEIGHTxWIDTH of the training in pixels, which layouts are resized to; SPADE with --use_vae needs it.
+    upsampling: str
+        How often SPADE's generator doubles the size (--num_upsampling_layers), which its weights do not tell.
+    dropout: bool
+        Whether pix2pix was trained with dropout, which then makes its pictures differ (--no_dropout); by default it was.
+    statistics: str
+        What pix2pix's batch norm measures by: each picture alone, as published, or the running statistics (--eval).
+    options: Path
+        opt.txt of the training, which says most of this; by default one beside the files. opt.pkl is never read.
     """
     from rich.console import Console
 
+    from gesso.cli.common import parse_size
     from gesso.data.preprocessing import Preprocessing
     from gesso.importers.assembly import import_files, write_model, write_run
+    from gesso.importers.options import Untold, read_options
 
     files = [generator, *more]
     _check_places([*files, *([discriminator] if discriminator else [])], labels, out, discriminator, run)
     if width is not None and width < 1:
         raise ConfigError(f"--width {width}: at least 1 pixel.")
+    if width is not None and size:
+        raise ConfigError(f"--width {width} and --size {size} both say what layouts are resized to: leave one out.")
+    untold = Untold(upsampling, parse_size(size) if size else None, dropout, statistics, boundary, dont_care)
     preprocessing = Preprocessing(resize="scale_width", width=width) if width else Preprocessing()
     space = _space(labels)
     console = Console()
@@ -75,13 +97,12 @@ def import_(
             space,
             discriminator=discriminator,
             regions="label" if label_features else "instance",
-            boundary=boundary,
-            dont_care=dont_care,
+            untold=untold,
+            options=read_options(options) if options else None,
             preprocessing=preprocessing.model_dump(mode="json"),
             notice=status.update,
         )
-        if label_features and not imported.info.style:
-            raise ConfigError("--label-features: these files have no features. Give the encoder, or leave it out.")
+        _refuse_foreign(imported, untold, label_features)
         if run:
             status.update(f"writing {run}")
             write_run(run, imported)
@@ -89,6 +110,17 @@ def import_(
             status.update(f"writing {out}")
             write_model(out, imported)
     _say(imported, out, run, console)
+
+
+def _refuse_foreign(imported: Imported, untold: Untold, label_features: bool) -> None:
+    """What is said of a generator that it cannot be."""
+    style, paper = imported.info.style, imported.info.recipe
+    if label_features and not (style and style.kind == "features"):
+        raise ConfigError("--label-features: these files have no features. Give the encoder, or leave it out.")
+    owners = {"upsampling": "spade", "dropout": "pix2pix", "statistics": "pix2pix"}
+    for name, owner in owners.items():
+        if paper != owner and getattr(untold, name) is not None:
+            raise ConfigError(f"--{name} is a matter of {owner}, but these files are {paper}'s: leave it out.")
 
 
 def _space(labels: str) -> LabelSpace | None:
@@ -126,20 +158,29 @@ def _say(imported: Imported, out: Path | None, run: Path | None, console: Consol
     from rich.table import Table
     from rich.text import Text
 
+    from gesso.cli.import_next import next_steps
+
     info = imported.info
     table = Table.grid(padding=(0, 2))
     rows = [(part.path.name, _described(part)) for part in imported.parts.values()]
+    if imported.options.path:
+        rows.append((imported.options.path.name, "settings of the training"))
     rows.append(("input", _channels(imported)))
     if info.styles:
         rows.append(("styles", _styles(imported)))
-    sizes = f"scaled to a width of {info.preprocessing['width']}" if info.preprocessing["width"] else "as they come"
-    rows.append(("layouts", f"{sizes}, in multiples of {info.preprocessing['multiple']} pixels"))
+    rows.append(("layouts", f"{_sizes(info.preprocessing)}, in multiples of {info.preprocessing['multiple']} pixels"))
     rows += [("written", str(path)) for path in (out, run) if path]
     for name, said in rows:
         table.add_row(Text(name, style="bold"), Text(said))
     console.print(table)
-    for line in [*_warnings(imported), *_next(imported, out or (run or Path()) / "model.safetensors", run)]:
+    for line in [*_warnings(imported), *next_steps(imported, out or (run or Path()) / "model.safetensors", run)]:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _sizes(preprocessing: dict[str, Any]) -> str:
+    if preprocessing["resize"] == "fixed":
+        return f"resized to {preprocessing['height']}x{preprocessing['width']}"
+    return f"scaled to a width of {preprocessing['width']}" if preprocessing["width"] else "as they come"
 
 
 def _described(part: Part) -> str:
@@ -148,21 +189,36 @@ def _described(part: Part) -> str:
         return f"clusters of {len(part.centres)} classes, at most {most} each"
     shown = {k: v for k, v in part.arguments.items() if k not in ("in_channels", "out_channels")}
     count = sum(parameter.numel() for parameter in part.network.parameters())
-    kinds = {"global": "global generator", "local": "generator with local enhancers"}
-    name = kinds.get(part.kind, part.kind)
+    kinds = {
+        "global": "global generator",
+        "local": "generator with local enhancers",
+        "unet": "U-Net generator",
+        "patchgan": "PatchGAN discriminator",
+        "pixelgan": "PixelGAN discriminator",
+    }
+    name = kinds.get(part.kind, f"SPADE {part.kind}" if part.paper == "spade" else part.kind)
     return f"{name}, {count:,} parameters ({', '.join(f'{k} {v}' for k, v in shown.items())})"
 
 
 def _channels(imported: Imported) -> str:
     semantics, style, space = imported.info.semantics, imported.info.style, imported.info.label_space
-    whole = semantics.channels + (style.channels if style else 0)
+    features = style.channels if style and style.kind == "features" else 0
+    whole = semantics.channels + features
     if space is None:
-        return f"{whole} channels = a picture"
-    parts = [f"{semantics.classes} classes of {space.name}"]
+        parts = ["a picture"]
+    elif semantics.colours:
+        parts = [f"{semantics.classes} classes of {space.name} in their colours"]
+    else:
+        parts = [f"{semantics.classes} classes of {space.name}"]
     parts += ["ignored pixels"] if semantics.dont_care else []
     parts += ["instance boundaries"] if semantics.boundary else []
-    parts += [f"{style.channels} of style per {'object' if style.regions == 'instance' else 'class'}"] if style else []
-    return f"{whole} channels = {' + '.join(parts)}"
+    parts += (
+        [f"{features} of style per {'object' if style.regions == 'instance' else 'class'}"]
+        if features and style
+        else []
+    )
+    beside = {"z": f"; a latent vector of {style.channels if style else 0} numbers", "noise": "; dropout as noise"}
+    return f"{whole} channels = {' + '.join(parts)}{beside.get(style.kind, '') if style else ''}"
 
 
 def _styles(imported: Imported) -> str:
@@ -174,70 +230,34 @@ def _styles(imported: Imported) -> str:
 
 
 def _warnings(imported: Imported) -> list[str]:
-    space, found = imported.info.label_space, []
+    space, semantics, found = imported.info.label_space, imported.info.semantics, []
     if imported.left_out:
         ids = ", ".join(map(str, imported.left_out))
         found.append(f"Left out: clusters of classes that {space and space.name} ignores ({ids}).")
     if space is None:
-        if imported.info.semantics.source_channels == 4:
+        if semantics.source_channels == 4 and imported.info.recipe == "pix2pixhd":
             found.append(
                 "Note: a model trained without --no_instance takes boundaries as its fourth channel, not a picture's."
             )
         return found
+    if semantics.colours:
+        found.append(
+            f"Note: label maps are painted in the colours of {space.name}; they must be those of the training."
+        )
+        return found
     other = [(i, c) for i, c in enumerate(space.classes) if i not in c.values and max(c.values) >= 0]
-    if other:
+    if other and not imported.by_values:
         index, label_class = other[0]
         found.append(
             f"Note: the official code takes values in label files as channels. In {space.name} channel {index} is "
             f"{label_class.name}, whose value is {label_class.values[0]}; if training saw other files, give --labels a "
             "labels.json in the order of the channels."
         )
-    return found
-
-
-def _next(imported: Imported, model: Path, run: Path | None) -> list[str]:
-    found = [f"Photographs: gesso generate {model} LAYOUTS"]
-    if "encoder" in imported.parts:
-        found.append(f"Styles from photographs: gesso styles {model} --data DATA")
-    if run:
-        found.append(_next_training(imported, run))
-    return found
-
-
-def _next_training(imported: Imported, run: Path) -> str:
-    """The command that trains on: with the networks as they are, or the run would build others than those in the files."""
-    arguments = {role: part.arguments for role, part in imported.parts.items()}
-    generator, judge = arguments["generator"], arguments["discriminator"]
-    if generator.get("enhancers", 0) >= judge["scales"]:
-        return (
-            f"Training cannot go on from here: {generator['enhancers']} enhancers need {generator['enhancers'] + 1} "
-            f"discriminators or more, and there are {judge['scales']}."
+    elif other:
+        index, label_class = other[0]
+        found.append(
+            f"Channels were exchanged: {label_class.name}, class {index} of {space.name}, is channel "
+            f"{label_class.values[0]} of the file, its value in label files. If training saw files that count from 0, give "
+            "--labels a labels.json with such values."
         )
-    if imported.info.style and "encoder" not in arguments:
-        return (
-            "Training cannot go on from here: styles are learned with the encoder; import again with latest_net_E.pth."
-        )
-    flags = " ".join([*_training_flags(imported), "--init-from", shlex.quote(str(run)), "--out NEW_RUN"])
-    return f"Training goes on: gesso train DATA {flags}\n(with --no-vgg it needs no weights of VGG-19)"
-
-
-def _training_flags(imported: Imported) -> list[str]:
-    """Preset and networks as flags of `gesso train`."""
-    roles = {"generator": ("width", "downs", "blocks"), "discriminator": ("width", "layers", "scales")}
-    generator, info = imported.parts["generator"].arguments, imported.info
-    local = bool(generator.get("enhancers"))
-    values = {f"{role}-{key}": imported.parts[role].arguments[key] for role, keys in roles.items() for key in keys}
-    if local:
-        values |= {"enhancers": generator["enhancers"], "enhancer-blocks": generator["enhancer_blocks"]}
-    if info.style:
-        encoder = imported.parts["encoder"].arguments
-        values |= {"feature-channels": encoder["features"]} | {f"encoder-{k}": encoder[k] for k in ("width", "downs")}
-    values["norm"] = generator["norm"]
-    switches = [f"--{info.style.regions}-features"] if info.style else []
-    if info.label_space:
-        told = {"boundary": info.semantics.boundary, "dont-care": info.semantics.dont_care}
-        switches += [f"--{'' if on else 'no-'}{name}" for name, on in told.items()]
-    if width := info.preprocessing["width"]:
-        switches.append(f"--resize scale_width --width {width}")
-    preset = f"--preset pix2pixhd-cityscapes-{'1024p' if local else '512p'}"
-    return [preset, *(f"--{key} {value}" for key, value in values.items()), *switches]
+    return found

@@ -50,13 +50,15 @@ def info(model: Path, *, json: bool = False) -> None:
         rows[name] = f"{description.name}, {count:,} parameters ({arguments})"
     rows["style"] = _style(about, styles)
     rows["label space"] = f"{space.name}, {len(space)} classes" if space else "none: the input is a picture"
+    if target := about.target_space:
+        rows["output"] = f"the colours of {target.name}, {len(target)} classes"
     for key, value in rows.items():
         table.add_row(Text(key, style="bold"), Text(value))
     console = Console()
     console.print(table)
-    if space:
+    if shown := space or about.target_space:
         swatches = Text()
-        for index, label_class in enumerate(space.classes):
+        for index, label_class in enumerate(shown.classes):
             swatches.append("  ", style="on rgb({},{},{})".format(*label_class.colour))
             swatches.append(f" {index} {label_class.name}   ")
         console.print(swatches)
@@ -69,6 +71,11 @@ def info(model: Path, *, json: bool = False) -> None:
 
 def _style(about: ModelInfo, styles: StyleSpace | None) -> str:
     """What the style is made of, and where its modes are from."""
+    if about.style and about.style.kind == "z":
+        encoder = "an image encoder" if "encoder" in about.networks else "no encoder"
+        return f"z, {about.style.channels} numbers for the whole picture, {encoder}"
+    if about.style and about.style.kind == "noise":
+        return "noise: " + " and ".join(_sources_of_noise(about))
     if styles is None:
         return "none"
     per = "object" if styles.regions == "instance" else "class"
@@ -78,6 +85,18 @@ def _style(about: ModelInfo, styles: StyleSpace | None) -> str:
     table = about.styles
     origin = f" found in {table.origin}" if table and table.origin else ""
     return f"{said}, modes of {len(styles.modes)} classes{origin}"
+
+
+def _sources_of_noise(about: ModelInfo) -> list[str]:
+    """What makes two photographs of one input differ."""
+    from gesso.networks.pix2pix import LEVELS_WITHOUT_DROPOUT
+
+    channels, arguments = about.style.channels if about.style else 0, about.networks["generator"].arguments
+    drops = (
+        arguments.get("dropout", True) and arguments.get("downs", LEVELS_WITHOUT_DROPOUT + 1) > LEVELS_WITHOUT_DROPOUT
+    )
+    noise_map = [f"a noise map of {channels} channel{'s' * (channels > 1)}"] if channels else []
+    return [*(["dropout"] if drops else []), *noise_map]
 
 
 def _modes(styles: StyleSpace | None) -> dict[str, list[int | None]]:
@@ -93,7 +112,7 @@ def _modes(styles: StyleSpace | None) -> dict[str, list[int | None]]:
 def _input(semantics: dict[str, int | bool]) -> str:
     if semantics["source_channels"]:
         return "picture"
-    parts = [f"{semantics['classes']} classes"]
+    parts = [f"{semantics['classes']} classes" + (" as a picture in their colours" if semantics.get("colours") else "")]
     parts += ["ignored pixels"] if semantics["dont_care"] else []
     parts += ["instance boundaries"] if semantics["boundary"] else []
     return " + ".join(parts)

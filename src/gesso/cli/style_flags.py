@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from gesso.errors import ConfigError
 
 STEPS = 8
-
+PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".npy")
 
 _PLAIN = Parameter(negative=())  # without --empty-...
 
@@ -25,15 +25,18 @@ class StyleFlags:
         style: A choice, as often as wanted: car=3 (mode 3 of the class), instance:26001=2 (one object), car=0.1,-0.3,0.5 (a
             vector). gesso info lists the modes; what is not chosen is drawn by --seed.
         style_file: A style in JSON, or a generated PNG whose style is taken over.
-        style_image: A photograph whose style is taken: of the one layout it shows, object by object; with --style-labels of any
-            layouts, class by class.
+        style_image: A photograph whose style is taken. For pix2pixHD: of the one layout it shows, object by object; with
+            --style-labels of any layouts, class by class. For SPADE: its z, of any photograph.
         style_labels: Label map of --style-image.
         style_instances: Instance map of --style-image.
         style_from_photographs: Give each layout the style of its own photograph in DATA.
         random_styles: So many pictures of each layout, NAME-000.png and on, in random styles: seed, seed + 1 and so on.
-        interpolate: Two styles and the way between them: each "car=1", "car=1;road=2", a style in JSON or a generated PNG.
+        interpolate: Two styles and the way between them: each "car=1", "car=1;road=2", a style in JSON or a generated PNG; for
+            SPADE a seed, a photograph, a style in JSON or a generated PNG.
         steps: Pictures of --interpolate, NAME-000.png and on, beside NAME-strip.png; 8 unless given.
         copy_style: Two objects of a layout, FROM and TO: the second gets the look of the first. As often as wanted.
+        noise: For pix2pix: dropout while generating, and the noise map of models that take one; on unless --no-noise, as
+            published.
     """
 
     style: Annotated[list[str] | None, _PLAIN] = None
@@ -46,6 +49,7 @@ class StyleFlags:
     interpolate: Annotated[tuple[str, str] | None, _PLAIN] = None
     steps: int | None = None
     copy_style: Annotated[list[tuple[str, str]] | None, _PLAIN] = None
+    noise: bool | None = None
 
     @property
     def own_photograph(self) -> Path | None:
@@ -56,7 +60,7 @@ class StyleFlags:
     def files(self) -> list[Path]:
         """Files that are read."""
         named = (self.style_file, self.style_image, self.style_labels, self.style_instances)
-        ways = [Path(text) for text in self.interpolate or () if names_file(text)]
+        ways = [Path(text) for text in self.interpolate or () if names_file(text) or names_photograph(text)]
         return [file for file in named if file] + ways
 
     def check(self) -> None:
@@ -82,13 +86,6 @@ class StyleFlags:
             raise ConfigError(f"--steps {self.steps}: at least 2, the two styles themselves.")
         if self.random_styles is not None and self.random_styles < 1:
             raise ConfigError(f"--random-styles {self.random_styles}: at least 1.")
-        if self.random_styles is not None and (self.style_from_photographs or self.own_photograph):
-            whole = (
-                "--style-from-photographs" if self.style_from_photographs else "--style-image without --style-labels"
-            )
-            raise ConfigError(
-                f"{whole} gives every object its style, so nothing is left to chance for --random-styles: leave one out."
-            )
 
 
 Styles = Annotated[StyleFlags | None, Parameter(name="*")]
@@ -125,3 +122,8 @@ def plan_shots(flags: StyleFlags, seed: int) -> list[Shot]:
 def names_file(text: str) -> bool:
     """Whether a style of --interpolate is a file."""
     return Path(text).suffix.lower() in (".json", ".png") and ("=" not in text or Path(text).is_file())
+
+
+def names_photograph(text: str) -> bool:
+    """Whether an end of --interpolate is a picture, made by gesso or not."""
+    return Path(text).suffix.lower() in PHOTOGRAPHS

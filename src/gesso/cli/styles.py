@@ -65,7 +65,7 @@ def styles(
     """
     from gesso.checkpoints import load_model, save_model
     from gesso.devices import choose_device
-    from gesso.synthesis.styles import find_styles, refuse_less_than_one, require_encoder
+    from gesso.synthesis.styles import find_styles, refuse_less_than_one, refuse_whole, require_encoder
 
     console = Console()
     flags = flags or DataFlags()
@@ -76,6 +76,7 @@ def styles(
     refuse_less_than_one(modes, minimum_area)
     loaded = load_model(model, choose_device(device) if search else "cpu")
     info, found = loaded.info, loaded.styles
+    refuse_whole(info)
     if search:
         require_encoder(loaded)
         photographs = open_photographs(loaded, data, flags, split, limit)

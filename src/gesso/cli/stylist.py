@@ -1,55 +1,27 @@
-"""Which style each picture of `gesso generate` gets."""
+"""Which style each picture of `gesso generate` gets: what all kinds of style share, and the choice between them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from pydantic import ValidationError
 from rich.console import Console
 
-from gesso.cli.common import track
-from gesso.cli.style_flags import Shot, StyleFlags, names_file
-from gesso.errors import ConfigError, DataError, StyleError
+from gesso.cli.style_flags import Shot, StyleFlags
+from gesso.errors import DataError, ModelFileError, StyleError
 
 if TYPE_CHECKING:
     from gesso.data.dataset import SemanticDataset
-    from gesso.synthesis.features import ObjectKey
+    from gesso.data.preprocessing import Preprocessing
     from gesso.synthesis.style import Style
-    from gesso.synthesis.style_space import StyleSpace
     from gesso.synthesis.synthesizer import Synthesizer
 
 
-class Stylist:
-    """Which style each picture gets.
-
-    A style is layered: first that of a file or photograph, then the choices of --style, then copies between objects; for
-    --interpolate each of its two styles comes on top of that.
-    """
-
-    def __init__(self, synth: Synthesizer, flags: StyleFlags, layouts: SemanticDataset, console: Console) -> None:
-        """Read what the flags name, and see that the model and the layouts have it.
-
-        Raises:
-            StyleError: The model has no style, or not what was chosen; or no layout has an object that was chosen.
-            ModelFileError: A photograph was given to a model without encoder.
-            ConfigError: A photograph alone was given for several layouts.
-            DataError: A layout has no photograph.
-        """
-        from gesso.synthesis.style import Style, parse_style
-
-        self._synth, self._flags, self._console = synth, flags, console
-        self._base = Style()
-        self._ends: list[Style] = []
-        self._copies: list[tuple[str, str]] = []
-        if flags == StyleFlags():
-            return
-        space = self._space = _require_style(synth, flags)
-        self._base = self._first(layouts).updated(parse_style(flags.style or [], space.labels))
-        self._ends = [self._end(text) for text in flags.interpolate or ()]
-        self._copies = [_named(pair) for pair in flags.copy_style or ()]
-        self._try(layouts)
+class Stylist(Protocol):
+    """Which style each picture gets."""
 
     def styles(self, item: dict[str, Any], shots: Sequence[Shot]) -> list[Style | None]:
         """The style of each picture of a layout; None where nothing is chosen.
@@ -57,111 +29,82 @@ class Stylist:
         Raises:
             StyleError: A choice does not fit the layout.
         """
-        from gesso.synthesis.style import Style
-        from gesso.synthesis.style_space import copy_style, fitted
 
-        if self._flags == StyleFlags():
-            return [None] * len(shots)
-        maps, space = maps_of(item), self._space
-        objects = self._synth.objects(*maps)
-        base = self._own(item).updated(fitted(self._base, objects, space))
-        ends = [fitted(end, objects, space) for end in self._ends]
-        found: list[Style] = []
-        for shot in shots:
-            style = base if self._flags.random_styles is None else base.updated(Style(seed=shot.seed))
-            before = self._synth.resolve(*maps, style, shot.seed) if self._copies else {}
-            for source, target in self._copies:
-                if {source, target} <= space.by_name(objects).keys():
-                    style = copy_style(style, before, source, target, space)
-            found.append(style if shot.way is None else self._between(maps, style, ends, shot))
-        return [None if style == Style() else style for style in found]
 
-    def _between(self, maps: tuple[Any, Any], style: Style, ends: Sequence[Style], shot: Shot) -> Style:
-        """The style on the way from one end to the other, each on top of what was chosen besides."""
-        from gesso.synthesis.style_space import mix
+class ChanceStylist:
+    """Nothing is chosen."""
 
-        assert shot.way is not None
-        first, second = (self._synth.resolve(*maps, style.updated(end), shot.seed) for end in ends)
-        return self._space.style(mix(first, second, shot.way))
+    def styles(self, item: dict[str, Any], shots: Sequence[Shot]) -> list[Style | None]:
+        """None for each picture."""
+        return [None] * len(shots)
 
-    def _own(self, item: dict[str, Any]) -> Style:
-        """The style of a layout's own photograph, where that is asked for."""
-        from gesso.pictures import to_uint8
-        from gesso.synthesis.style import Style
 
-        if not (self._flags.style_from_photographs or self._flags.own_photograph):
-            return Style()
-        return self._synth.encode(to_uint8(item["image"]), *maps_of(item))
+def open_stylist(synth: Synthesizer, flags: StyleFlags, layouts: SemanticDataset, console: Console) -> Stylist:
+    """Read what the flags name, and see that the model and the layouts have it.
 
-    # -------------------------------------------------------------------------------------------------------- beforehand
+    Raises:
+        StyleError: The model has no style, or not what was chosen; or no layout has an object that was chosen.
+        ModelFileError: A photograph was given to a model without encoder.
+        ConfigError: The flags contradict each other, for this kind of style.
+        DataError: A photograph is missing or cannot be read.
+    """
+    from gesso.cli.object_stylist import ObjectStylist
+    from gesso.cli.whole_stylists import LatentStylist, NoiseStylist
 
-    def _first(self, layouts: SemanticDataset) -> Style:
-        """The style of a file, or the means of a photograph; what is each layout's own comes later."""
-        from gesso.synthesis.style import Style
+    if flags == StyleFlags():
+        return ChanceStylist()
+    kinds: dict[str | None, Any] = {"z": LatentStylist, "noise": NoiseStylist}
+    if synth.style_kind not in kinds:
+        synth.require_style()
+    stylist: Stylist = kinds.get(synth.style_kind, ObjectStylist)(synth, flags, layouts, console)
+    return stylist
 
-        flags, synth = self._flags, self._synth
-        if flags.style_image or flags.style_from_photographs:
-            synth.require_encoder()
-        if flags.own_photograph and len(layouts) > 1:
-            raise ConfigError(
-                f"--style-image {flags.own_photograph} shows one layout, but there are {len(layouts)}. Give its label map with "
-                "--style-labels to take its style class by class, or use --style-from-photographs."
-            )
-        if flags.own_photograph:
-            layouts[0]  # raises here, before anything is written, if the photograph cannot be read or has another size
-        if flags.style_from_photographs and (bare := [s.name for s in layouts.samples if not s.image]):
-            raise DataError(
-                f"--style-from-photographs needs a photograph of each layout; {len(bare)} have none, the first is "
-                f"{bare[0]}. Name their folder with --images, or use --style-image."
-            )
-        if flags.style_file:
-            return _read(flags.style_file, synth, self._console)
-        return _means(synth, flags, layouts) if flags.style_labels else Style()
 
-    def _end(self, text: str) -> Style:
-        from gesso.synthesis.style import parse_style
+def refuse_flags(synth: Synthesizer, flags: StyleFlags, *names: str) -> None:
+    """Refuse flags that mean nothing to a model's kind of style.
 
-        if names_file(text):
-            return _read(Path(text), self._synth, self._console)
-        return parse_style(text.split(";"), self._space.labels)
+    Raises:
+        StyleError: One of them was given.
+    """
+    from gesso.synthesis.kinds import ADVICE, described
 
-    def _try(self, layouts: SemanticDataset) -> None:
-        """Every choice must fit the model, and every object that is named be somewhere, before anything is written."""
-        from gesso.synthesis.style import Style
-        from gesso.synthesis.style_space import fitted, refuse_unknown, resolve
+    about, plain = synth.info.style, StyleFlags()
+    assert about is not None, "without style there is nothing to choose"
+    for name in names:
+        if (value := getattr(flags, name)) != getattr(plain, name):
+            flag = "no-noise" if name == "noise" and not value else name.replace("_", "-")
+            raise StyleError(f"--{flag} was given, but this model's style is {described(about)}. {ADVICE[about.kind]}")
 
-        styles = [self._base, *self._ends]
-        named = [
-            *styles,
-            *(Style(instances=dict.fromkeys(pair, (0.0,) * self._space.channels)) for pair in self._copies),
-        ]
-        everywhere: list[list[ObjectKey]] = [[]]
-        if any(style.instances for style in named):
-            numbers = track(range(len(layouts)), "looking for objects", len(layouts), self._console)
-            everywhere = [self._synth.objects(*maps_of(layouts[number])) for number in numbers]
-        for style in named:
-            refuse_unknown(style, everywhere, self._space)
-            for objects in everywhere:
-                resolve(fitted(style, objects, self._space), objects, self._space)
-        if self._flags.random_styles is not None and not any(self._open(objects) for objects in everywhere):
-            raise StyleError(
-                f"All {self._flags.random_styles} pictures of a layout would be the same: every object's style is chosen, or its "
-                "class has less than two modes. Leave out --random-styles, or some of the choices."
-            )
-        for pair in self._copies:
-            if not any(set(pair) <= self._space.by_name(objects).keys() for objects in everywhere):
-                raise StyleError(
-                    f"--copy-style {' '.join(pair)}: no layout holds both objects. Take two of one layout."
-                )
 
-    def _open(self, objects: Sequence[ObjectKey]) -> bool:
-        """Whether the seed matters to a layout's objects; without any, to a layout that holds every class."""
-        space, base = self._space, self._base
-        named = space.by_name(objects)
-        chosen = {key for name in base.instances for key in named.get(name, [])}
-        classes = {key[0] for key in objects if key not in chosen} if objects else space.modes.keys()
-        drawn = (index for index in classes if len(space.modes.get(index, ())) > 1)
-        return any(space.class_name(index) not in base.classes for index in drawn)
+def refuse_bare(layouts: SemanticDataset, flags: StyleFlags) -> None:
+    """See that there is a photograph of each layout, if their styles are wanted.
+
+    Raises:
+        DataError: One has none.
+    """
+    if flags.style_from_photographs and (bare := [s.name for s in layouts.samples if not s.image]):
+        raise DataError(
+            f"--style-from-photographs needs a photograph of each layout; {len(bare)} have none, the first is "
+            f"{bare[0]}. Name their folder with --images, or use --style-image."
+        )
+
+
+def sized_as_trained(synth: Synthesizer) -> Preprocessing:
+    """How training brought pictures to size, without its crops and padding.
+
+    Raises:
+        ModelFileError: The model file does not say it in a way that is understood.
+    """
+    from gesso.data.preprocessing import Preprocessing
+
+    try:
+        saved = Preprocessing.model_validate(synth.info.preprocessing)
+    except ValidationError as error:
+        raise ModelFileError(f"The model file's preprocessing is not understood: {error.errors()[0]['msg']}.") from None
+    whole = saved.model_copy(update={"multiple": 1, "crop": None})
+    if saved.resize == "fixed" and saved.crop:
+        return whole.model_copy(update={"height": saved.crop[0], "width": saved.crop[1]})
+    return whole
 
 
 def maps_of(item: dict[str, Any]) -> tuple[Any, Any]:
@@ -179,46 +122,16 @@ def show(layouts: SemanticDataset, photograph: Path | None) -> SemanticDataset:
     return SemanticDataset(samples, layouts.space, layouts.preprocessing, training=False, instances=layouts.instances)
 
 
-def _read(path: Path, synth: Synthesizer, console: Console) -> Style:
-    """A style from JSON or a generated PNG; says so where that was made by another model."""
+def read_chosen(path: Path, synth: Synthesizer, console: Console) -> Style:
+    """A style from JSON or a generated PNG; says so where that was made by another model, or with other statistics."""
     from gesso.synthesis.synthesizer import read_record, read_style
 
     style = read_style(path)
     record = read_record(path) if path.suffix.lower() == ".png" else None
     if record and record.get("model") != synth.hash:
         console.print(f"{path} was made by another model: its style may mean other things here.", soft_wrap=True)
+    if record and record.get("statistics") != synth.statistics:
+        other = record.get("statistics")
+        make = f"with --statistics {other}" if other else "without --statistics"
+        console.print(f"{path} was made {make}: only so does it come out the same.", soft_wrap=True)
     return style
-
-
-def _named(pair: tuple[str, str]) -> tuple[str, str]:
-    from gesso.synthesis.style import object_name
-
-    try:
-        return object_name(pair[0]), object_name(pair[1])
-    except ValueError as error:
-        raise StyleError(f"--copy-style {' '.join(pair)}: {error}.") from None
-
-
-def _require_style(synth: Synthesizer, flags: StyleFlags) -> StyleSpace:
-    from gesso.synthesis.style_space import COMPUTE
-
-    space = synth.require_style()
-    if flags.random_styles is not None and not space.modes:
-        raise StyleError(f"The model file has no clusters to draw random styles from: {COMPUTE}.")
-    return space
-
-
-def _means(synth: Synthesizer, flags: StyleFlags, layouts: SemanticDataset) -> Style:
-    """Per-class means of a photograph with a label map of its own, resized like the layouts."""
-    from gesso.data.dataset import SemanticDataset
-    from gesso.data.pairing import Sample
-    from gesso.pictures import to_uint8
-
-    assert flags.style_image
-    name, image = flags.style_image.stem, flags.style_image
-    sample = Sample(name, image=image, label=flags.style_labels, instance=flags.style_instances)
-    photograph = SemanticDataset(
-        [sample], synth.label_space, layouts.preprocessing, training=False, instances=layouts.instances
-    )
-    item = photograph[0]
-    return synth.class_means(to_uint8(item["image"]), *maps_of(item))

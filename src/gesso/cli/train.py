@@ -7,11 +7,12 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, get_args, get_origin
 
 import yaml
 from cyclopts import Parameter
 from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
@@ -32,13 +33,28 @@ READ_AS = ("convention", "direction", "space", "input")  # of DataFlags too
 
 def _settings() -> type[BaseModel]:
     """All settings of all recipes as optional flags; what is not given stays with the preset."""
-    fields: dict[str, Any] = {}
+    found: dict[str, dict[str, FieldInfo]] = {}  # by setting and recipe
     for recipe in RECIPES.values():
         for name, field in recipe.Config.model_fields.items():
-            if name != "preset":
-                text = f"{field.description} (default {field.default})"
-                fields[name] = (Optional[field.annotation], Field(None, description=text))  # noqa: UP045 (built at run time)
+            found.setdefault(name, {})[recipe.NAME] = field
+    fields: dict[str, Any] = {name: _flag(owners) for name, owners in found.items() if name != "preset"}
     return create_model("Settings", **fields)
+
+
+def _flag(owners: dict[str, FieldInfo]) -> tuple[Any, Any]:
+    """The type and description of a flag that one or more recipes have: all values that any of them takes."""
+    first = next(iter(owners.values()))
+    kind: Any = first.annotation
+    if get_origin(kind) is Literal:
+        choices = [value for field in owners.values() for value in get_args(field.annotation)]
+        kind = Literal[tuple(dict.fromkeys(choices))]
+    texts = dict.fromkeys(str(field.description) for field in owners.values())
+    defaults = {name: field.default for name, field in owners.items()}
+    told = f"default {first.default}"
+    if len(set(map(str, defaults.values()))) > 1:
+        told = "default " + ", ".join(f"{value} in {name}" for name, value in defaults.items())
+    whose = "" if len(owners) == len(RECIPES) else f"{', '.join(owners)}: "
+    return Optional[kind], Field(None, description=f"{whose}{'; or '.join(texts)} ({told})")  # noqa: UP045 (built at run time)
 
 
 Settings = _settings()
@@ -95,7 +111,7 @@ def train(
     data, flags, split = find_data(data, flags, split, document)
     console = Console(quiet=os.environ.get("RANK", "0") != "0")
     apart = DataFlags(val_labels, val_images, sources=val_sources, direction=flags.direction, input=flags.input)
-    held_out = apart if val_labels or val_sources else None
+    held_out = apart if val_labels or val_sources or val_images else None
     learning = open_data(recipe, resolved, data, flags, split, val_split, held_out)
     say_components(learning.training, console)
     if dry_run:
@@ -186,6 +202,11 @@ def resolve(preset: str, document: dict[str, Any], settings: BaseModel | None) -
         raise ConfigError(
             f"{origin}: unknown setting {unknown[0]!r}{_suggest(unknown[0], known)}; see gesso train --help."
         )
+    if foreign := [k for k in flags if k not in known]:
+        owners = ", ".join(r.NAME for r in RECIPES.values() if foreign[0] in r.Config.model_fields)
+        raise ConfigError(
+            f"--{foreign[0].replace('_', '-')} is a setting of {owners}; preset {name} is {recipe.NAME}'s, which has none such."
+        )
     values = {**recipe.PRESETS[name].model_dump(), **given, **flags}
     try:
         return recipe, recipe.Config.model_validate(values)
@@ -227,7 +248,7 @@ def open_data(
 
     listing = open_listing(data, flags, split)
     require_space(listing)
-    pairs = [sample for sample in listing.samples if sample.image]
+    pairs = [sample for sample in listing.samples if sample.target]
     if not pairs:
         raise DataError(f"{listing.root} has no layout with a photograph in split {split!r}: nothing to learn from.")
     sides = {
@@ -257,28 +278,45 @@ def open_data(
 
     def dataset(samples: Any, training: bool) -> SemanticDataset:
         return SemanticDataset(
-            samples, listing.space, preprocessing, training=training, seed=config.seed, instances=instances
+            samples,
+            listing.space,
+            preprocessing,
+            training=training,
+            seed=config.seed,
+            instances=instances,
+            warp=config.warp,
         )
 
+    painted = bool(pairs[0].source and pairs[0].label)
     return TrainingData(
         training=dataset(pairs, True),
         validation=dataset(held_out, False) if held_out else None,
-        space=listing.space,
+        space=None if painted else listing.space,
         semantics=semantics,
         preprocessing=preprocessing.model_dump(mode="json"),
         origin=describe_data(listing, flags, split),
+        target_space=listing.space if painted else None,
     )
 
 
 def find_semantics(listing: Listing, config: TrainingConfig) -> Semantics:
-    """What the network's input is made of, where the settings leave it to the data."""
-    from gesso.data.readers import read_source
+    """What the network's input is made of, where the settings leave it to the data.
+
+    Raises:
+        ConfigError: A channel for ignored pixels is asked for, but label maps are to be seen in colours.
+    """
+    from gesso.data.readers import read_input
     from gesso.labels import Semantics
 
     space, first = listing.space, listing.samples[0]
     if first.source:
-        return Semantics(source_channels=read_source(first.source, first.half).shape[-1])
+        return Semantics(source_channels=read_input(first).shape[-1])
     assert space is not None
+    if listing.colours:
+        if config.dont_care:
+            raise ConfigError("--dont-care: with --input colours ignored pixels are black; give --no-dont-care.")
+        colours = [(int(red), int(green), int(blue)) for red, green, blue in space.colours]
+        return Semantics(classes=len(space), boundary=bool(config.boundary), colours=tuple(colours))
     has_instances = bool(space.things) or any(sample.instance for sample in listing.samples)
     return Semantics(
         classes=len(space),
@@ -348,6 +386,11 @@ def show_plan(
         console.print(_phase_table(recipe, stage, view, choose_device(device), console))
 
 
+def _as_colours(data: TrainingData) -> str:
+    found = " as a picture in their colours" if data.semantics.colours else ""
+    return f"{found}; targets in the colours of {data.target_space.name}" if data.target_space else found
+
+
 def _phase_table(recipe: Recipe, stage: Stage, data: TrainingData, device: str, console: Console) -> Table:
     from gesso.estimates import estimate
 
@@ -356,7 +399,7 @@ def _phase_table(recipe: Recipe, stage: Stage, data: TrainingData, device: str, 
     guess = estimate(recipe, phase.config, data.semantics, (high, wide), device=device, frozen=phase.frozen)
     table = Table.grid(padding=(0, 2))
     table.add_row("data", f"{len(data.training)} samples, {high}x{wide} after preprocessing")  # type: ignore[arg-type]
-    table.add_row("semantics", f"{data.semantics.channels} channels: {data.semantics}")
+    table.add_row("semantics", f"{data.semantics.channels} channels: {data.semantics}{_as_colours(data)}")
     table.add_row("steps", f"{stage.first} to {stage.last}: {phase.config.epochs} + {phase.config.epochs_decay} epochs")
     for name, count in guess.parameters.items():
         table.add_row(name, f"{count:,} parameters")

@@ -15,9 +15,10 @@ from torch.utils.data import Dataset, default_collate
 from gesso.agreement import refuse_foreign_instances
 from gesso.data.pairing import Sample
 from gesso.data.preprocessing import Geometry, Preprocessing, Size, apply_map, apply_photograph, apply_source
-from gesso.data.readers import Floats, Values, read_instance, read_label, read_photograph, read_source
+from gesso.data.readers import Floats, Values, read_input, read_instance, read_label, read_photograph
+from gesso.data.warp import bend
 from gesso.errors import DataError, LabelError
-from gesso.labels import ByteArray, LabelSpace, components
+from gesso.labels import ByteArray, LabelSpace, colourise, components
 
 Item = dict[str, Any]
 
@@ -30,7 +31,8 @@ class SemanticDataset(Dataset[Item]):
     - "label": (H, W) int64 class indices, `len(space)` where ignored;
     - "instance": (H, W) int64 object ids from the file, or, where the sample has none, connected components of the label
       map at its full resolution, before resizing (so that an object keeps one id however small it becomes);
-    - "image": (3, H, W) float32 in [-1, 1], where there is a photograph;
+    - "image": (3, H, W) float32 in [-1, 1], where there is a photograph; where photographs are the input, the label map painted
+      in the colours of its classes, ignored pixels black;
     - "source": (N, H, W) float32 in [-1, 1], for photo-to-photo samples, which have no label and instance;
     - "name": the sample's name;
     - "size": (H, W) before the final padding.
@@ -48,16 +50,18 @@ class SemanticDataset(Dataset[Item]):
         training: bool,
         seed: int = 0,
         instances: bool = True,
+        warp: float = 0.0,
     ) -> None:
         """Set up a dataset; files are opened only when items are asked for.
 
         Args:
             samples: From a listing of `gesso.data.layouts`.
-            space: Meaning of the label maps; None for photo-to-photo.
+            space: Meaning of the label maps, be they input or target; None for photo-to-photo.
             preprocessing: Resize, crop, flip, padding.
-            training: Whether crops and flips are drawn.
+            training: Whether crops, flips and bends are drawn.
             seed: Not negative; another seed gives other crops and flips.
             instances: Whether items hold an instance map.
+            warp: 0..1, how strongly half of the training samples are bent; see `gesso.data.warp`.
 
         Raises:
             DataError: There is no sample, a sample has neither label map nor source, or label maps have no label space.
@@ -69,6 +73,7 @@ class SemanticDataset(Dataset[Item]):
         self.training = training
         self.seed = seed
         self.instances = instances
+        self.warp = warp
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -90,7 +95,10 @@ class SemanticDataset(Dataset[Item]):
         sample = self.samples[index]
         index %= len(self.samples)
         rng = np.random.default_rng((self.seed, epoch, index)) if self.training else None
-        return self._pictures(sample, rng) if sample.source else self._layout(sample, rng)
+        item = self._pictures(sample, rng) if sample.source else self._layout(sample, rng)
+        if self.warp and rng:
+            bend(item, self.warp, rng, painted=bool(sample.source and sample.label))
+        return item
 
     def _layout(self, sample: Sample, rng: np.random.Generator | None) -> Item:
         assert sample.label and self.space
@@ -119,10 +127,15 @@ class SemanticDataset(Dataset[Item]):
 
     def _pictures(self, sample: Sample, rng: np.random.Generator | None) -> Item:
         assert sample.source
-        source = read_source(sample.source, sample.half)
+        source = read_input(sample)
         geometry = self.preprocessing.plan(source.shape[:2], rng)
         item: Item = {"source": _source(source, geometry), "name": sample.name, "size": geometry.size}
-        if sample.image:
+        if sample.label:
+            assert self.space
+            label = read_label(sample.label, self.space)
+            _same_size({sample.source: source.shape[:2], sample.label: label.shape})
+            item["image"] = _normalised(colourise(apply_map(label, geometry), self.space))
+        elif sample.image:
             photograph = read_photograph(sample.image, sample.half)
             _same_size({sample.source: source.shape[:2], sample.image: photograph.shape[:2]})
             item["image"] = _image(photograph, geometry)
@@ -158,7 +171,11 @@ def _ids(values: Values, geometry: Geometry) -> Tensor:
 
 
 def _image(photograph: ByteArray, geometry: Geometry) -> Tensor:
-    pixels = torch.from_numpy(apply_photograph(photograph, geometry))  # (H, W, 3)
+    return _normalised(apply_photograph(photograph, geometry))
+
+
+def _normalised(photograph: ByteArray) -> Tensor:
+    pixels = torch.from_numpy(photograph)  # (H, W, 3)
     # The official order of operations, so that the floats agree to the last bit.
     return pixels.permute(2, 0, 1).contiguous().float().div_(255).sub_(0.5).div_(0.5)  # (3, H, W)
 

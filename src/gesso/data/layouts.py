@@ -23,6 +23,8 @@ __all__ = [
     "Orphan",
     "Sample",
     "ade20k",
+    "as_colours",
+    "as_gray",
     "as_pictures",
     "camvid",
     "cityscapes",
@@ -32,6 +34,7 @@ __all__ = [
     "folders",
     "pairs",
     "splits",
+    "turned",
 ]
 
 _CITYSCAPES_NAME = re.compile(r"[a-z-]+_\d{6}_\d{6}")
@@ -51,6 +54,7 @@ class Listing:
         samples: Complete samples, sorted by name.
         orphans: Files without a partner, sorted by path.
         space: labels.json beside the data, else the published space of the convention, else None.
+        colours: Whether networks are to see label maps in the colours of their classes.
     """
 
     convention: str
@@ -59,6 +63,7 @@ class Listing:
     samples: tuple[Sample, ...]
     orphans: tuple[Orphan, ...]
     space: LabelSpace | None
+    colours: bool = False
 
 
 # ----------------------------------------------------------------------------------------------- splits of a folder
@@ -349,3 +354,48 @@ def as_pictures(listing: Listing) -> Listing:
     """
     samples = (replace(s, source=s.label, label=None, instance=None) if s.label else s for s in listing.samples)
     return replace(listing, samples=tuple(samples), space=None)
+
+
+def as_colours(listing: Listing) -> Listing:
+    """Let networks see the label maps in the colours of their classes, as in the A|B files of pix2pix.
+
+    Raises:
+        DataError: There are no label maps.
+    """
+    if not all(sample.label for sample in listing.samples):
+        raise DataError(f"{listing.root} holds pictures, which have their colours; only label maps can be painted.")
+    return replace(listing, colours=True)
+
+
+def as_gray(listing: Listing) -> Listing:
+    """Take the photographs alone: their luminance is the input, they themselves are what is to be made of it.
+
+    Input pictures of a listing without photographs are taken for photographs.
+
+    Raises:
+        DataError: There are neither.
+    """
+    photographs = [(sample, sample.image or sample.source) for sample in listing.samples]
+    samples = tuple(Sample(s.name, image=p, source=p, half=s.half, photo="gray") for s, p in photographs if p)
+    if not samples:
+        raise DataError(f"{listing.root} holds no photographs that could be made gray.")
+    return replace(listing, samples=samples, space=None)
+
+
+def turned(listing: Listing) -> Listing:
+    """Input and target exchanged; where the input is a label map, the photograph becomes the input and the map the target.
+
+    Raises:
+        DataError: A sample has no photograph.
+    """
+    if missing := next((sample for sample in listing.samples if not sample.image), None):
+        raise DataError(f"{missing.label or missing.source} has no photograph that could be the input.")
+    return replace(listing, samples=tuple(_turned(sample) for sample in listing.samples))
+
+
+def _turned(sample: Sample) -> Sample:
+    if sample.half:
+        return replace(sample, half="BtoA")
+    if sample.label:
+        return Sample(sample.name, label=sample.label, source=sample.image, photo="colour")
+    return replace(sample, source=sample.image, image=sample.source)

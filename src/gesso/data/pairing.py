@@ -32,10 +32,11 @@ class Sample:
     Attributes:
         name: The common stem, unique in its listing.
         image: Photograph, the target; None in layout-only folders such as test sets.
-        label: Label map.
+        label: Label map: the input, or, beside a source, what is to be made of it: the map painted in its classes' colours.
         instance: Instance map.
         source: Input picture of a photo-to-photo task, instead of a label map.
         half: For a side-by-side file A|B (then `image` and `source` are that file): which half is the input.
+        photo: Where the source is a photograph: whether the input is its "colour", or its "gray" (of A|B: of the target's half).
     """
 
     name: str
@@ -44,6 +45,12 @@ class Sample:
     instance: Path | None = None
     source: Path | None = None
     half: Half = ""
+    photo: Literal["", "colour", "gray"] = ""
+
+    @property
+    def target(self) -> Path | None:
+        """What is to be made of the input, if it is there: the photograph, or the label map of one that is the input."""
+        return self.label if self.source and self.label else self.image
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gesso.data.pairing import Half
+from gesso.data.pairing import Half, Sample
 from gesso.errors import DataError, LabelError
 from gesso.labels import ByteArray, ColourReport, IntArray, LabelSpace, indices_from_colours
 
@@ -145,6 +145,23 @@ def read_source(path: str | Path, half: Half = "") -> Floats:
     if len({page.shape[:2] for page in pages}) > 1:
         raise DataError(f"The pages of {path} differ in size, so they cannot be channels of one picture.")
     return _side(pages[0] if len(pages) == 1 else np.concatenate(pages, axis=2), half, "input", path)
+
+
+def read_input(sample: Sample) -> Floats:
+    """The input picture of a sample that has one: (H, W, N) float32 in 0..1.
+
+    A source as `read_source` gives it; of a photograph its 3 channels, or its luminance (Rec. 601, 8 bits: what Pillow would save
+    as a gray file).
+
+    Raises:
+        DataError: As for a source or a photograph.
+    """
+    assert sample.source
+    if not sample.photo:
+        return read_source(sample.source, sample.half)
+    photograph = read_photograph(sample.source, sample.half)
+    gray = np.asarray(Image.fromarray(photograph).convert("L")) if sample.photo == "gray" else photograph
+    return _scaled(gray, sample.source)
 
 
 def _pages(path: Path) -> list[Image.Image]:

@@ -19,10 +19,11 @@ class TrainingData:
     Attributes:
         training: Items as `gesso.data.dataset.SemanticDataset` gives them for keys (index, epoch).
         validation: The same for held-out samples; None if there are none.
-        space: The classes; None in photo-to-photo tasks.
+        space: The classes of the input; None where it is a picture.
         semantics: What the networks' input is made of.
         preprocessing: Kept in the model file.
         origin: Where the data came from, kept in config.json.
+        target_space: The classes whose colours the targets are painted in; None where they are photographs.
     """
 
     training: Dataset[dict[str, Any]]
@@ -31,16 +32,18 @@ class TrainingData:
     semantics: Semantics
     preprocessing: Mapping[str, Any]
     origin: Mapping[str, Any]
+    target_space: LabelSpace | None = None
 
     def facts(self) -> dict[str, Any]:
         """What must stay the same for a run to go on; digests of the names of the samples and of the label space."""
         names = [sample.name for sample in getattr(self.training, "samples", ())]
-        space = self.space.model_dump_json() if self.space else ""
+        meaning = self.space or self.target_space
+        space = meaning.model_dump_json() if meaning else ""
         return {
             "samples": len(self.training),  # type: ignore[arg-type]
             "names": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
             "label_space": hashlib.sha256(space.encode()).hexdigest()[:16],
-            "semantics": self.semantics.model_dump(),
+            "semantics": self.semantics.model_dump(mode="json"),
         }
 
     def shrunk(self, shrink: int, multiple: int) -> TrainingData:

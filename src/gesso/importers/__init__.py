@@ -7,15 +7,24 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from gesso.errors import ModelFileError
-from gesso.importers import pix2pixhd
+from gesso.importers import pix2pix, pix2pixhd, spade
+from gesso.importers.naming import Official
 
 __all__ = ["KINDS", "load_official"]
 
-KINDS: dict[str, Callable[..., pix2pixhd.Official]] = {
+KINDS: dict[str, Callable[..., Official]] = {
+    "pix2pix.unet": pix2pix.unet,
+    "pix2pix.patchgan": pix2pix.patchgan,
+    "pix2pix.pixelgan": pix2pix.pixelgan,
     "pix2pixhd.global": pix2pixhd.global_generator,
     "pix2pixhd.local": pix2pixhd.coarse_to_fine_generator,
     "pix2pixhd.discriminator": pix2pixhd.discriminator,
     "pix2pixhd.encoder": pix2pixhd.encoder,
+    "spade.layer": spade.layer,
+    "spade.block": spade.block,
+    "spade.generator": spade.generator,
+    "spade.discriminator": spade.discriminator,
+    "spade.encoder": spade.encoder,
 }
 
 
@@ -36,7 +45,7 @@ def load_official(tensors: Mapping[str, Tensor], kind: str, **config: object) ->
     return import_official(tensors, kind, **config).network
 
 
-def import_official(tensors: Mapping[str, Tensor], kind: str, **config: object) -> pix2pixhd.Official:
+def import_official(tensors: Mapping[str, Tensor], kind: str, **config: object) -> Official:
     """As `load_official`, with the arguments that the network was built with.
 
     Raises:

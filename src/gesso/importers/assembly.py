@@ -1,4 +1,4 @@
-"""Files of pix2pixHD's official code -> one model file, and a run folder from which training goes on.
+"""Files of an official code -> one model file, and a run folder from which training goes on.
 
 Which file is which is read off the tensors. Everything is read and checked before anything is written.
 """
@@ -9,7 +9,7 @@ import glob
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +19,12 @@ from torch import Tensor
 from gesso.checkpoints import disk_errors, save_model, save_state
 from gesso.errors import ModelFileError
 from gesso.importers.clusters import Floats
-from gesso.importers.parts import Part, by_role, read_part
+from gesso.importers.options import Options, Untold, find_options
+from gesso.importers.order import file_order, reorder
+from gesso.importers.parts import Part, by_role, read_part, refuse_other_paper
 from gesso.importers.pix2pixhd import PHOTOGRAPH_CHANNELS
 from gesso.importers.semantics import find_semantics
-from gesso.labels import LabelSpace
+from gesso.labels import LabelSpace, Semantics
 from gesso.model_info import ModelInfo, StyleDescription, StyleTable
 
 Notice = Callable[[str], object]
@@ -37,12 +39,17 @@ class Imported:
         info: What the model file will say of itself.
         styles: Clusters as `gesso.checkpoints.Model.styles` holds them; sizes and thumbnails are not in the official files.
         left_out: Official class ids whose clusters have no place, as the label space ignores them.
+        options: The options file that was found beside the files, or given; without a path if none was.
+        by_values: Whether the official channels are the values in label files; otherwise they are taken for the classes of the
+            label space in its order.
     """
 
     parts: dict[str, Part]
     info: ModelInfo
     styles: dict[str, Tensor]
     left_out: tuple[int, ...]
+    options: Options = field(default_factory=Options)
+    by_values: bool = True
 
 
 def import_files(
@@ -51,8 +58,8 @@ def import_files(
     *,
     discriminator: Path | None = None,
     regions: Literal["instance", "label"] = "instance",
-    boundary: bool | None = None,
-    dont_care: bool = False,
+    untold: Untold = Untold(),  # noqa: B008 (frozen)
+    options: Options | None = None,
     preprocessing: Mapping[str, Any],
     notice: Notice = lambda said: None,
 ) -> Imported:
@@ -60,43 +67,55 @@ def import_files(
 
     Args:
         files: Generator, and perhaps encoder and clusters, in any order.
-        space: Its classes in the order of the generator's channels; None for a model whose input is a picture.
+        space: Its classes by the values in label files; None for a model whose input is a picture.
         discriminator: The discriminators of the same training.
         regions: What shares a style: an "instance", or everything of a "label" (--label_feat).
-        boundary: Whether the generator sees instance boundaries; None to tell by its channels.
-        dont_care: Whether the generator has a channel for ignored pixels, after those of the classes.
-        preprocessing: As `gesso.data.preprocessing.Preprocessing`; its multiple is set to what the networks need.
+        untold: What weights do not tell and the caller knows.
+        options: Settings of the training, where it is known; by default those in an opt.txt beside the files.
+        preprocessing: As `gesso.data.preprocessing.Preprocessing`; its multiple is set to what the networks need, and, where it
+            does not resize, the size of the training if that is known.
         notice: Told which file is being read.
 
     Raises:
         ModelFileError: A file is damaged or would run code, a tensor is missing or left over, or the files do not fit each other
             or the label space.
     """
-    parts = by_role([_read(path, notice) for path in files])
+    options = options or find_options(files)
+
+    def read(path: Path) -> Part:
+        notice(f"reading {path.name}")
+        return read_part(path, untold, options)
+
+    parts = by_role([read(path) for path in files])
+    generator = parts["generator"]
     if discriminator:
-        judge = parts["discriminator"] = _read(discriminator, notice)
+        judge = parts["discriminator"] = read(discriminator)
         if judge.role != "discriminator":
             raise ModelFileError(
                 f"--discriminator {discriminator} is of another kind ({judge.role}): give latest_net_D.pth."
             )
-    _refuse_pictures(parts["generator"])
-    channels = _style_channels(parts)
-    semantics = find_semantics(parts["generator"], channels, space, boundary, dont_care)
+        refuse_other_paper(generator, judge)
+    _refuse_pictures(generator)
+    known = untold.completed(generator.paper, options)
+    style = _style(parts, regions)
+    beside = style.channels if style and style.kind == "features" else 0
+    semantics = find_semantics(generator, beside, space, known.boundary, known.dont_care)
     if discriminator:
         _refuse_other_training(parts["discriminator"], semantics.channels)
+    by_values = _put_in_order(parts, space, semantics)
     networks = {role: parts[role] for role in ("generator", "encoder") if role in parts}
     styles, left_out = _styles(parts["clusters"], space) if "clusters" in parts and space else ({}, ())
     multiple = max(int(getattr(part.network, "multiple", 1)) for part in networks.values())
     info = ModelInfo(
-        recipe="pix2pixhd",
+        recipe=generator.paper,
         networks={role: part.description for role, part in networks.items()},
         label_space=space,
         semantics=semantics,
-        preprocessing={**preprocessing, "multiple": multiple},
-        style=StyleDescription(channels=channels, regions=regions) if channels else None,
+        preprocessing={**_resized(preprocessing, known.size), "multiple": multiple},
+        style=style,
         styles=_table(parts["clusters"], styles) if styles else None,
     )
-    return Imported(parts, info, styles, left_out)
+    return Imported(parts, info, styles, left_out, options if generator.paper != "pix2pixhd" else Options(), by_values)
 
 
 def write_model(path: Path, imported: Imported) -> None:
@@ -141,14 +160,47 @@ def write_run(folder: Path, imported: Imported) -> None:
 # ------------------------------------------------------------------------------------------- what belongs together
 
 
-def _read(path: Path, notice: Notice) -> Part:
-    notice(f"reading {path.name}")
-    return read_part(path)
+def _resized(preprocessing: Mapping[str, Any], size: tuple[int, int] | None) -> dict[str, Any]:
+    if size is None or preprocessing["resize"] != "none":
+        return dict(preprocessing)
+    return {**preprocessing, "resize": "fixed", "height": size[0], "width": size[1]}
+
+
+def _put_in_order(parts: Mapping[str, Part], space: LabelSpace | None, semantics: Semantics) -> bool:
+    """Exchange channels so that they are the label space's classes in its order; whether file values say which they were."""
+    if space is None or semantics.colours:
+        return True
+    order = file_order(space, semantics.dont_care)
+    if order and order != sorted(order):
+        for role in {"generator", "discriminator"} & parts.keys():
+            reorder(parts[role].network, order)
+    return order is not None
 
 
 def _refuse_pictures(generator: Part) -> None:
     if (channels := generator.arguments["out_channels"]) != PHOTOGRAPH_CHANNELS:
         raise ModelFileError(f"{generator.path} makes pictures of {channels} channels; gesso's photographs have 3.")
+
+
+def _style(parts: Mapping[str, Part], regions: Literal["instance", "label"]) -> StyleDescription | None:
+    generator = parts["generator"]
+    if generator.paper == "spade":
+        return _latent_style(generator, parts.get("encoder"))
+    if generator.paper == "pix2pix":
+        return StyleDescription(kind="noise", channels=0) if generator.network.noisy else None
+    channels = _style_channels(parts)
+    return StyleDescription(channels=channels, regions=regions) if channels else None
+
+
+def _latent_style(generator: Part, encoder: Part | None) -> StyleDescription | None:
+    latent = int(generator.arguments.get("latent", 0))
+    if encoder and encoder.arguments["latent"] != latent:
+        begins = f"a latent vector of {latent} numbers" if latent else "the layout (trained without --use_vae)"
+        raise ModelFileError(
+            f"{encoder.path} is an encoder to {encoder.arguments['latent']} numbers, but {generator.path} begins from {begins}: "
+            "leave the encoder out, or give the generator of the same training."
+        )
+    return StyleDescription(kind="z", channels=latent) if latent else None
 
 
 def _style_channels(parts: Mapping[str, Part]) -> int:

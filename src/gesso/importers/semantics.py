@@ -1,4 +1,4 @@
-"""What the channels of an official generator mean: classes, then instance boundaries, then style."""
+"""What the channels of an official generator mean: classes, ignored pixels, then instance boundaries, then style."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from gesso.errors import ModelFileError
 from gesso.importers.parts import Part
 from gesso.labels import LabelSpace, Semantics
 
+PAINTED = 3  # channels of a label map in colours
+
 
 def find_semantics(
-    generator: Part, style: int, space: LabelSpace | None, boundary: bool | None, dont_care: bool
+    generator: Part, style: int, space: LabelSpace | None, boundary: bool | None, dont_care: bool | None
 ) -> Semantics:
     """Explain every channel that a generator takes.
 
     Args:
         generator: The generator.
-        style: Channels of the style; 0 without one.
+        style: Channels of the style that stand beside the layout's; 0 without any.
         space: The classes; None for pictures.
         boundary: Whether there is a channel of instance boundaries; None to tell by the number of channels.
-        dont_care: Whether there is a channel for ignored pixels.
+        dont_care: Whether there is a channel for ignored pixels; None for the usual of that code: in SPADE's there is one where
+            the label space ignores values, if channels allow.
 
     Raises:
         ModelFileError: Channels and label space do not fit; the message says what would.
@@ -30,12 +33,17 @@ def find_semantics(
                 "encoder, clusters, --boundary and --dont-care, or name the label space."
             )
         return Semantics(source_channels=takes)
-    rest = takes - style - len(space) - dont_care
-    if rest in ((0, 1) if boundary is None else (int(boundary),)):
-        return Semantics(classes=len(space), dont_care=dont_care, boundary=rest == 1)
+    usual = [True, False] if generator.paper == "spade" and space.ignore else [False]
+    for cared in usual if dont_care is None else [dont_care]:
+        rest = takes - style - len(space) - cared
+        if rest in ((0, 1) if boundary is None else (int(boundary),)):
+            return Semantics(classes=len(space), dont_care=cared, boundary=rest == 1)
+    if generator.paper == "pix2pix" and takes == PAINTED and not (boundary or dont_care):
+        colours = tuple((int(red), int(green), int(blue)) for red, green, blue in space.colours)
+        return Semantics(classes=len(space), colours=colours)
     raise ModelFileError(
-        f"{path} takes {takes} channels, but {_given(space, style, boundary, dont_care)}. "
-        f"{_advice(rest, takes, style, boundary, dont_care)}"
+        f"{path} takes {takes} channels, but {_given(space, style, boundary, cared)}. "
+        f"{_advice(rest, takes, style, boundary, cared, may_have_style=generator.paper == 'pix2pixhd')}"
     )
 
 
@@ -51,7 +59,7 @@ def _given(space: LabelSpace, style: int, boundary: bool | None, dont_care: bool
     return f"{', '.join(parts)}: {wanted}"
 
 
-def _advice(rest: int, takes: int, style: int, boundary: bool | None, dont_care: bool) -> str:
+def _advice(rest: int, takes: int, style: int, boundary: bool | None, dont_care: bool, *, may_have_style: bool) -> str:
     found = []
     if boundary is False and rest == 1:
         found.append("leave out --no-boundary")
@@ -59,7 +67,7 @@ def _advice(rest: int, takes: int, style: int, boundary: bool | None, dont_care:
         found.append("give --no-boundary instead of --boundary")
     if style and rest + style in (0, 1):
         found.append("leave out encoder and clusters, as this generator was trained without style")
-    if not style and rest > 1:
+    if not style and rest > 1 and may_have_style:
         found.append(f"give the encoder (latest_net_E.pth) if {rest - 1} or {rest} channels are style")
     if not dont_care and rest in (1, 2):
         found.append("give --dont-care if ignored pixels had a channel of their own")

@@ -11,13 +11,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+from gesso.networks.spectral import SpectralConv2d
 
 LARGE = 64 * 2**20  # bytes of input and output together from which a layer is worth cutting
 STRIP = 4 * 2**20  # bytes of input and output of one piece
@@ -46,15 +48,26 @@ def through(x: Tensor, *chains: Layers) -> Tensor:
     for chain in chains:
         for step in _steps(chain):
             if chain.recompute and torch.is_grad_enabled():
-                again = functools.partial(_leaving_statistics_alone, step)
-                x = checkpoint(run, step, x, use_reentrant=False, preserve_rng_state=False, context_fn=again)
+                x = _recomputed(step, functools.partial(run, step), x)
             else:
                 x = run(step, x)
     return x
 
 
+def recomputed(block: nn.Module, forward: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """What `forward` makes of the inputs; where `block.recompute` says so, its activations are computed again later."""
+    if block.recompute and torch.is_grad_enabled():
+        return _recomputed([block], forward, *inputs)
+    return forward(*inputs)
+
+
+def _recomputed(layers: Sequence[nn.Module], forward: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    once = functools.partial(_leaving_state_alone, layers)
+    return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=once)
+
+
 def checkpoint_activations(network: nn.Module, enabled: bool = True) -> nn.Module:
-    """Let all `Layers` of a network compute their activations again in the backward pass, or keep them.
+    """Let all `Layers` and residual blocks of a network compute activations again in the backward pass, or keep them.
 
     Losses and gradients stay the same bit for bit; a training step takes about a third longer.
 
@@ -63,8 +76,8 @@ def checkpoint_activations(network: nn.Module, enabled: bool = True) -> nn.Modul
         enabled: Whether to compute again; False undoes it.
     """
     for module in network.modules():
-        if isinstance(module, Layers):
-            module.recompute = enabled
+        if hasattr(module, "recompute"):
+            module.recompute = enabled  # type: ignore[assignment]
     return network
 
 
@@ -80,6 +93,13 @@ def run(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
 def add(x: Tensor, y: Tensor) -> Tensor:
     """The sum; without gradients it takes the place of y."""
     return y.add_(x) if _frugal() and x.dtype == y.dtype else x + y
+
+
+def scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Modulation, x * (1 + scale) + shift; without gradients it takes the place of scale."""
+    if _frugal() and x.dtype == scale.dtype == shift.dtype:
+        return scale.add_(1).mul_(x).add_(shift)
+    return x * (1 + scale) + shift
 
 
 def _frugal() -> bool:
@@ -98,24 +118,44 @@ def _steps(layers: Iterable[nn.Module]) -> list[list[nn.Module]]:
     return steps
 
 
-def _leaving_statistics_alone(
+def _leaving_state_alone(
     layers: Sequence[nn.Module],
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts for the first and the second run of a step: batch norm sees the same batch twice, but counts it once."""
-    return nullcontext(), _frozen_statistics([m for layer in layers for m in layer.modules()])
+    """Contexts for the first and the second run of a step.
+
+    Batch norm sees the same batch twice, but counts it once; spectral norm divides by the same number twice, even if there were
+    other forwards between.
+    """
+    modules = [m for layer in layers for m in layer.modules()]
+    norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
+    convs = [module for module in modules if isinstance(module, SpectralConv2d) and module.training]
+    vectors: list[tuple[Tensor, Tensor]] = []
+    return _recording(convs, vectors), _replaying(norms, convs, vectors)
 
 
 @contextmanager
-def _frozen_statistics(modules: Sequence[nn.Module]) -> Iterator[None]:
-    norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
+def _recording(convs: Sequence[SpectralConv2d], vectors: list[tuple[Tensor, Tensor]]) -> Iterator[None]:
+    yield
+    vectors[:] = [(conv.u.clone(), conv.v.clone()) for conv in convs]
+
+
+@contextmanager
+def _replaying(
+    norms: Sequence[nn.BatchNorm2d], convs: Sequence[SpectralConv2d], vectors: Sequence[tuple[Tensor, Tensor]]
+) -> Iterator[None]:
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    now = [(conv.u, conv.v) for conv in convs]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None
+    for conv, (u, v) in zip(convs, vectors, strict=True):
+        conv.u, conv.v, conv.frozen = u, v, True
     try:
         yield
     finally:
         for norm, (momentum, count) in zip(norms, kept, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, count
+        for conv, (u, v) in zip(convs, now, strict=True):
+            conv.u, conv.v, conv.frozen = u, v, False
 
 
 # ------------------------------------------------------------------------------------------------- without gradients
@@ -164,12 +204,13 @@ def _convolve(conv: nn.Conv2d, x: Tensor, reflect: int) -> Tensor:
     rows = _rows(x, conv, height, 1 / stride)
     if rows == height:
         return conv(F.pad(x, (reflect,) * 4, mode) if reflect else x)
+    weight = conv.normalised() if isinstance(conv, SpectralConv2d) else conv.weight
     whole = None
     for top in _tops(height, rows, rows, x):
         first, last = top * stride - padding, (top + rows - 1) * stride - padding + kernel
         edges = (padding, padding, max(0, -first), max(0, last - x.shape[2]))
         part = F.pad(x[:, :, max(0, first) : last], edges, mode)
-        whole = _put(whole, top, F.conv2d(part, conv.weight, conv.bias, conv.stride), height)
+        whole = _put(whole, top, F.conv2d(part, weight, conv.bias, conv.stride), height)
     assert whole is not None
     return whole
 

@@ -21,6 +21,8 @@ from gesso.labels import Semantics, instance_keys
 from gesso.networks import pix2pixhd as networks
 from gesso.networks.frugal import checkpoint_activations
 from gesso.networks.vgg import load_vgg19
+from gesso.recipes import augment
+from gesso.recipes.monitors import monitors
 from gesso.recipes.protocol import Batch, Engine, Phase, Players, TrainingConfig
 
 NAME = "pix2pixhd"
@@ -294,7 +296,7 @@ def train_step(
         engine: Fabric, or anything that offers backward, no_backward_sync and autocast.
 
     Returns:
-        Detached means over the parts: G_gan, G_features, G_vgg, G_l1 (weighted, those in use), D_real, D_fake.
+        Detached means over the parts: G_gan, G_features, G_vgg, G_l1 (weighted, those in use), D_real, D_fake; monitors.
     """
     discriminator = players.trained["discriminator"]
     adversarial = ADVERSARIAL[config.gan]
@@ -306,9 +308,10 @@ def train_step(
             for network in players.trained.values():
                 unsynchronised.enter_context(engine.no_backward_sync(network, enabled=number < len(parts)))
             semantics, image = batch["semantics"], batch["image"]
+            changed = augment.draw(config.diffaugment, len(image), image.shape[2], image.shape[3], image.device)
 
             with engine.no_backward_sync(discriminator):  # those of the generated photograph take this gradient along
-                scores = discriminator(torch.cat([semantics, image], dim=1))
+                scores = discriminator(changed(torch.cat([semantics, image], dim=1)))
                 real_loss = losses.over_scales(adversarial, scores, True)
                 engine.backward(0.5 * real_loss / len(parts))  # now, so that it needs no memory beside the generator's
             real = [[layer.detach() for layer in layers] for layers in scores]
@@ -317,15 +320,16 @@ def train_step(
             fake = synthesise(config, players.trained, batch)  # (B, 3, H, W)
             discriminator.requires_grad_(False)  # the generator's loss leaves no gradient in D
             found = generator_losses(
-                config, players, fake, batch, discriminator(torch.cat([semantics, fake], dim=1)), real, engine
+                config, players, fake, batch, discriminator(changed(torch.cat([semantics, fake], dim=1))), real, engine
             )
             engine.backward(torch.stack(list(found.values())).sum() / len(parts))
             discriminator.requires_grad_(True)
 
-            scores = discriminator(torch.cat([semantics, fake.detach()], dim=1))
+            scores = discriminator(changed(torch.cat([semantics, fake.detach()], dim=1)))
             fake_loss = losses.over_scales(adversarial, scores, False)
             engine.backward(0.5 * fake_loss / len(parts))
             found |= {"D_real": real_loss, "D_fake": fake_loss}
+            found |= monitors(real, scores, config.gan, fake, image)
         for name, value in found.items():
             totals[name] = totals.get(name, 0.0) + value.detach() / len(parts)
     for optimizer in optimizers.values():

@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gesso.labels import Semantics
+from gesso.recipes.augment import policies
 
 Batch = Mapping[str, Any]
 
@@ -47,6 +48,18 @@ class TrainingConfig(BaseModel):
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay per step of averaged generator weights for the model file; 0 is off"
     )
+    diffaugment: str = Field(
+        "",
+        description="comma list of color, translation, cutout: how what the discriminators see is changed at random, for "
+        "few photographs; empty is off",
+    )
+    warp: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="strength, 0 to 1, of random smooth bending of half of the training samples, layout and photograph alike, "
+        "for few photographs; 0 is off",
+    )
     precision: Literal["32", "32-true", "bf16-mixed"] = Field("32-true", description="number format of the arithmetic")
     checkpoint_activations: bool = Field(
         False, description="compute activations again in the backward pass instead of keeping them, to save memory"
@@ -63,6 +76,11 @@ class TrainingConfig(BaseModel):
     sample_every: int = Field(1000, ge=1, description="steps between pictures of fixed samples")
     save_every: int = Field(1000, ge=1, description="steps between saved states")
     keep: int = Field(2, ge=1, description="saved states kept")
+
+    @field_validator("diffaugment")
+    @classmethod
+    def _check_policies(cls, text: str) -> str:
+        return ",".join(policies(text))
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:
@@ -160,4 +178,4 @@ class Recipe(Protocol):
     def train_step(
         self, config: Any, players: Players, optimizers: Mapping[str, Optimizer], parts: Sequence[Batch], engine: Engine
     ) -> dict[str, Tensor]:
-        """One update of every network from the parts of one batch; returns detached losses by name."""
+        """One update of every network from the parts of one batch; returns detached losses and monitors by name."""

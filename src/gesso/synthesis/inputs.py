@@ -134,9 +134,18 @@ def read_photograph(image: npt.ArrayLike) -> Tensor:
     return pixels.float().div_(255).sub_(0.5).div_(0.5)  # the order of operations of training
 
 
-def pad(values: Tensor, multiple: int, smallest: int) -> Tensor:
-    """Reflect (..., H, W) at the right and the bottom up to a size that the network takes."""
-    height, width = (max(-(-n // multiple) * multiple, smallest) - n for n in values.shape[-2:])
+def pad(values: Tensor, multiple: int, smallest: int, single: bool = True) -> Tensor:
+    """Reflect (..., H, W) at the right and the bottom up to a size that the network takes.
+
+    Args:
+        values: (..., H, W).
+        multiple: What height and width become multiples of.
+        smallest: The least of both.
+        single: Whether one multiple by one is taken; if not, the width becomes two.
+    """
+    high, wide = (max(-(-n // multiple) * multiple, smallest) for n in values.shape[-2:])
+    wide += multiple if high == wide == multiple and not single else 0
+    height, width = high - values.shape[-2], wide - values.shape[-1]
     if not height and not width:
         return values
     edges = [(0, 0)] * (values.ndim - 2) + [(0, height), (0, width)]

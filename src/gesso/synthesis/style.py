@@ -1,7 +1,7 @@
-"""Styles as data: what was chosen for a class or an object, with a seed for the rest.
+"""Styles as data: what was chosen for a class, an object or the whole picture, with a seed for the rest.
 
 A `Style` knows no model: it travels in PNGs, JSON files, on the command line and through the editor. What a choice means to a
-model is said in `gesso.synthesis.style_space`.
+model is said in `gesso.synthesis.style_space`, `gesso.synthesis.latents` and `gesso.synthesis.noise`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    ValidationError,
+    model_serializer,
+)
 
 from gesso.errors import StyleError
 from gesso.labels import LabelSpace
@@ -21,7 +30,8 @@ from gesso.labels import LabelSpace
 Vector = tuple[float, ...]
 
 IGNORED = "(ignored)"  # what stands for the class of ignored pixels
-LARGEST = 10.0  # an encoder ends in tanh: its numbers lie in -1..1; beyond that is exaggeration
+LARGEST = 10.0  # features lie in -1..1, beyond that is exaggeration; of a standard normal z one in 10^22 is beyond
+LATER = ("z", "noise")  # written only where chosen, so that styles without them are what they always were
 
 
 def _choice(value: object) -> int | Vector:
@@ -51,21 +61,37 @@ def object_name(value: object) -> str:
     return f"{match['owner']}:{int(match['id'])}" if match["owner"] else f"{int(match['id'])}"
 
 
+def _latent(value: object) -> Vector:
+    plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    if not isinstance(plain, list | tuple) or not plain:
+        raise ValueError(f"{plain!r} is no vector of numbers")
+    for place, number in enumerate(plain):
+        if not _is_number(number):
+            raise ValueError(f"number {place} is {number!r}; allowed are numbers in -{LARGEST:g}..{LARGEST:g}")
+    return tuple(map(float, plain))
+
+
 Choice = Annotated[int | Vector, BeforeValidator(_choice)]
+Latent = Annotated[Vector, BeforeValidator(_latent)]
 ObjectName = Annotated[str, BeforeValidator(object_name)]
 
 
 class Style(BaseModel):
-    """Choices of style; what is not chosen is drawn at random, object by object, from the modes of its class.
+    """Choices of style; what is not chosen is drawn at random.
 
-    A choice is the number of a mode, or a vector: as many numbers as the model keeps per object. An encoder's lie in -1..1;
-    up to 10 is taken too, and exaggerates.
+    A model knows some of these choices, and refuses the others. Models with features (pix2pixHD) take choices for classes and
+    objects, and draw the rest object by object from the modes of its class. There a choice is the number of a mode, or a vector:
+    as many numbers as the model keeps per object. An encoder's lie in -1..1; up to 10 is taken too, and exaggerates. SPADE takes
+    z for the whole picture, pix2pix whether there is noise.
 
     Attributes:
         seed: Of the random draws; None takes the seed of the call.
         classes: Choices by class name, for all objects of the class; "(ignored)" names the ignored pixels.
         instances: Choices for single objects, which win over their class's. An object is named by its id ("26001"), or by class
             and id ("car:26001") where several classes use the id; numbers are taken as keys too.
+        z: The latent vector of SPADE, as many numbers as the model has, each in -10..10; None draws it from a standard normal
+            distribution.
+        noise: Whether pix2pix adds noise: dropout, and its noise map if it has one. None is as published: it does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,6 +99,12 @@ class Style(BaseModel):
     seed: int | None = Field(default=None, ge=0)
     classes: dict[str, Choice] = Field(default_factory=dict)
     instances: dict[ObjectName, Choice] = Field(default_factory=dict)
+    z: Latent | None = None
+    noise: StrictBool | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, plainly: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in plainly(self).items() if key not in LATER or value is not None}
 
     @staticmethod
     def parse(document: Any, origin: str = "style") -> Style:
@@ -87,8 +119,8 @@ class Style(BaseModel):
             places = ((".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in error.errors())
             said = "; ".join(f"{place}: {message}" if place else message for place, message in places)
             raise StyleError(
-                f"The {origin} is not valid: {said}. It may hold seed, classes (name: mode or vector) and instances "
-                "(id: mode or vector)."
+                f"The {origin} is not valid: {said}. It may hold seed, classes (name: mode or vector), instances "
+                "(id: mode or vector), z (a vector) and noise (true or false)."
             ) from None
 
     @staticmethod
@@ -123,6 +155,8 @@ class Style(BaseModel):
             seed=self.seed if later.seed is None else later.seed,
             classes={**self.classes, **later.classes},
             instances={**kept, **later.instances},
+            z=self.z if later.z is None else later.z,
+            noise=self.noise if later.noise is None else later.noise,
         )
 
 

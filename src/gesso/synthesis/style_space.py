@@ -18,7 +18,9 @@ from torch import Tensor
 from gesso.checkpoints import Model
 from gesso.errors import StyleError
 from gesso.labels import LabelSpace, instance_keys
+from gesso.model_info import StyleDescription
 from gesso.synthesis.features import ObjectKey, Regions
+from gesso.synthesis.kinds import refuse_foreign
 from gesso.synthesis.style import IGNORED, Style, Vector, class_index, object_name
 
 Vectors = dict[ObjectKey, Vector]
@@ -152,9 +154,9 @@ class StyleSpace:
 
 
 def style_space(model: Model) -> StyleSpace | None:
-    """What a loaded model can wear; None without style."""
+    """What single objects can wear in a loaded model; None where they have no style of their own."""
     about, space = model.info.style, model.info.label_space
-    if about is None or space is None:
+    if about is None or space is None or about.kind != "features":
         return None
 
     def array(index: int, what: str) -> Any:
@@ -214,6 +216,7 @@ def resolve(style: Style, objects: Sequence[ObjectKey], space: StyleSpace, seed:
     Raises:
         StyleError: A chosen class, mode or object does not exist, an id is ambiguous, or a vector has another length.
     """
+    refuse_foreign(style, StyleDescription(channels=space.channels, regions=space.regions))
     by_class = {(i := class_index(name, space.labels)): space.vector(c, i) for name, c in style.classes.items()}
     by_object: Vectors = {}
     named = space.by_name(objects)

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from gesso.checkpoints import Model
-from gesso.errors import ConfigError, DataError, ModelFileError
+from gesso.errors import ConfigError, DataError, ModelFileError, StyleError
 from gesso.model_info import ModelInfo, StyleTable
 from gesso.pictures import Picture, to_uint8
 from gesso.synthesis.features import ObjectFeatures, Regions, encode_objects
+from gesso.synthesis.kinds import ADVICE, described
 from gesso.synthesis.style_pictures import thumbnail
 
 PUBLISHED_SHARE = 0.5  # of (H * W) // 32: objects above it, about 1/64 of the picture, are clustered (official code)
@@ -249,6 +250,7 @@ def find_styles(
 
     Raises:
         ModelFileError: The model has no encoder.
+        StyleError: The model's style is one of the whole picture.
         LabelError: A class is unknown.
         ConfigError: Fewer than one mode or pixel was asked for.
         DataError: No photograph, or no object that is large enough.
@@ -277,13 +279,28 @@ def require_encoder(model: Model) -> tuple[nn.Module, Regions]:
 
     Raises:
         ModelFileError: The model has none.
+        StyleError: The model has one, but of the whole picture.
     """
+    refuse_whole(model.info)
     if "encoder" not in model.networks or model.info.style is None:
         raise ModelFileError(
             "Features were requested from a model without encoder, which cannot take a style from photographs: train one with "
             "--instance-features, or import latest_net_E.pth together with latest_net_G.pth."
         )
     return model.networks["encoder"], model.info.style.regions
+
+
+def refuse_whole(info: ModelInfo) -> None:
+    """See that a model's style is not one of the whole picture, in which there are no modes to be found.
+
+    Raises:
+        StyleError: It is.
+    """
+    if info.style is not None and info.style.kind != "features":
+        raise StyleError(
+            f"Modes are looks of single objects, but this model's style is {described(info.style)}. {ADVICE[info.style.kind]} "
+            "gesso generate --random-styles 8 shows what it can do."
+        )
 
 
 def _thumbnail_of(census: Census, row: int, items: Items, regions: Regions) -> Picture:

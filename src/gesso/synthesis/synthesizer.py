@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -23,25 +23,21 @@ from gesso.errors import LabelError, StyleError
 from gesso.labels import LabelSpace
 from gesso.model_info import ModelInfo
 from gesso.pictures import Picture, to_uint8
-from gesso.synthesis.features import ObjectFeatures, ObjectKey, encode_objects, feature_map
+from gesso.synthesis.features import ObjectKey
 from gesso.synthesis.inputs import Batch, pad, read_layouts, read_photograph, read_pictures, refuse_seed
+from gesso.synthesis.kinds import Layout, StyleKind, Styles, Worn
+from gesso.synthesis.latents import LatentStyles
+from gesso.synthesis.noise import NoiseStyles, override_statistics
+from gesso.synthesis.object_styles import ObjectStyles
 from gesso.synthesis.style import Style, Vector, class_index
-from gesso.synthesis.style_space import (
-    COMPUTE,
-    ClassModes,
-    StyleSpace,
-    Vectors,
-    fitted,
-    leaves_open,
-    objects_of,
-    refuse_unknown,
-    resolve,
-    shortest,
-    some,
-    style_space,
-)
-from gesso.synthesis.styles import require_encoder
+from gesso.synthesis.style_space import ClassModes, StyleSpace, Vectors, objects_of
 
+KINDS: dict[str | None, type[StyleKind]] = {
+    None: StyleKind,
+    "features": ObjectStyles,
+    "z": LatentStyles,
+    "noise": NoiseStyles,
+}
 PNG_KEY = "gesso"
 _log = logging.getLogger(__name__)
 
@@ -56,20 +52,29 @@ class Synthesizer:
         info: What the model file says of itself.
         hash: SHA-256 of its tensors and network arguments.
         device: Where it computes.
-        style_space: What styles the model can wear: vectors per object or class, and the modes of each class; None for a model
-            without style.
+        style_kind: "features" (pix2pixHD: a vector per object or class), "z" (SPADE: one vector for the whole picture), "noise"
+            (pix2pix: chance alone), or None for a model without style.
+        style_space: What styles single objects can wear: vectors per object or class, and the modes of each class; None where
+            objects have no style of their own.
+        statistics: What batch norm takes, "picture" or "running", where that is not what the model file says; else None.
     """
 
-    def __init__(self, model: Model, device: str = "cpu") -> None:
+    def __init__(self, model: Model, device: str = "cpu", statistics: str | None = None) -> None:
         self.info: ModelInfo = model.info
         self.hash = model.hash
         self.device = device
-        self.style_space: StyleSpace | None = style_space(model)
+        self.style_kind: str | None = model.info.style.kind if model.info.style else None
+        self.statistics = override_statistics(model, statistics)
+        self._said: set[str] = set()
+        self._kind: StyleKind = KINDS[self.style_kind](model, self._say)
+        self.style_space: StyleSpace | None = self._kind.space
         self._model = model
         self._generator = model.networks["generator"]
         self._multiple = int(getattr(self._generator, "multiple", 1))
         self._smallest = int(getattr(self._generator, "smallest", 1))
-        self._said: set[str] = set()
+        self._single = (
+            getattr(self._generator, "norm", "") != "instance"
+        )  # SPADE's, which would have one pixel to begin with
 
     @property
     def label_space(self) -> LabelSpace | None:
@@ -86,7 +91,7 @@ class Synthesizer:
         self,
         labels: npt.ArrayLike,
         instances: npt.ArrayLike | None = None,
-        style: Style | Sequence[Style] | None = None,
+        style: Styles = None,
         seed: int = 0,
     ) -> Picture:
         """Photograph of a layout, or photographs of several.
@@ -98,7 +103,8 @@ class Synthesizer:
                 countable classes.
             style: One style, or one per layout. In a single style for several layouts an object is chosen for where it is there.
                 None, or what a style leaves open, is drawn at random. Models without style take None.
-            seed: Of what the layout leaves open, 0..2^63 - 1; the same call gives the same photograph.
+            seed: Of what the layout leaves open, 0..2^63 - 1; the same call gives the same photograph. Of several layouts each is
+                drawn from the same seed, so that it looks as it does alone.
 
         Returns:
             (H, W, 3) or (B, H, W, 3) uint8.
@@ -110,26 +116,21 @@ class Synthesizer:
             ConfigError: The seed is out of range, or it needs more memory than is free.
         """
         refuse_seed(seed)
-        space = self.style_space if style is None else self.require_style()
         if channels := self.info.semantics.source_channels:
             batch, single = read_pictures(labels, channels)
         else:
             batch, single = self._layouts(labels, instances)
-        if space:
-            batch["style"] = self._style_maps(batch, style, seed, space)
         height, width = next(iter(batch.values())).shape[-2:]
-        padded = {key: pad(value, self._multiple, self._smallest).to(self.device) for key, value in batch.items()}
-        self._refuse_too_large(padded)
-        with torch.inference_mode(), _own_randomness(self.device, seed):
-            semantics = self.info.semantics.encode(padded)
-            style_map = [padded["style"]] if "style" in padded else []
-            images = to_uint8(self._generator(semantics, *style_map)[..., :height, :width])  # (B, H, W, 3)
+        padded = {key: self._pad(value) for key, value in batch.items()}
+        groups = self._kind.dress(padded, style, seed)
+        images = np.concatenate([self._photographs(padded, worn)[:, :height, :width] for worn in groups])
         return images[0] if single else images
 
     def record(self, seed: int = 0, style: Style | None = None) -> dict[str, Any]:
         """What a generated PNG carries, so that it can be made again."""
         chosen = None if style is None else style.model_dump(mode="json")
-        return {"model": self.hash, "seed": seed, "style": chosen, "gesso_version": version("gesso")}
+        made = {"model": self.hash, "seed": seed, "style": chosen, "gesso_version": version("gesso")}
+        return {**made, "statistics": self.statistics} if self.statistics else made
 
     # ---------------------------------------------------------------------------------------------------------- styles
 
@@ -140,10 +141,10 @@ class Synthesizer:
 
         Raises:
             LabelError: As for a photograph.
-            StyleError: The model has no style.
+            StyleError: Objects have no style of their own.
         """
-        label, instance = self._layout(labels, instances)
-        return objects_of(label, instance, self.require_style().regions)
+        regions = self.require_style().regions
+        return objects_of(*self._layout(labels, instances), regions)
 
     def resolve(
         self,
@@ -162,61 +163,76 @@ class Synthesizer:
             ConfigError: The seed is out of range.
         """
         refuse_seed(seed)
-        space = self.require_style()
-        label, instance = self._layout(labels, instances)
-        return self._resolved(style or Style(), objects_of(label, instance, space.regions), space, seed)
+        self.require_style()
+        return self._kind.resolve(self._layout(labels, instances), style or Style(), seed)
 
-    def encode(self, image: npt.ArrayLike, labels: npt.ArrayLike, instances: npt.ArrayLike | None = None) -> Style:
-        """The style of a photograph, for its own layout: the features of each of its objects.
+    def z(self, style: Style | None = None, seed: int = 0) -> Vector:
+        """The latent vector that a style means to SPADE: what it holds, or what its seed draws; `Style(z=...)` holds it.
+
+        Raises:
+            StyleError: The model has no such vector, or not what was chosen.
+            ConfigError: The seed is out of range.
+        """
+        refuse_seed(seed)
+        return self._kind.z(style or Style(), seed)
+
+    def encode(
+        self,
+        image: npt.ArrayLike,
+        labels: npt.ArrayLike | None = None,
+        instances: npt.ArrayLike | None = None,
+        *,
+        seed: int | None = None,
+    ) -> Style:
+        """The style of a photograph: the features of each of its objects, for its own layout; or its z, for any.
 
         Args:
-            image: (H, W, 3) uint8.
-            labels: (H, W) class indices of what is to be seen.
+            image: (H, W, 3) uint8. For z of any size: as in training the encoder resizes it to its square, without regard to its
+                aspect ratio. Far larger ones are best brought to the size of training first.
+            labels: (H, W) class indices of what is to be seen; not needed for z.
             instances: (H, W) object ids; without them connected components of the countable classes.
+            seed: For z: draw it from the distribution that the encoder gives, as the official code does; None takes the mean.
 
         Raises:
             ModelFileError: The model has no encoder.
+            StyleError: A photograph says nothing about this kind of style.
             LabelError: The sizes differ, or as for a photograph.
             DataError: The image is no (H, W, 3) uint8.
+            ConfigError: The seed is out of range, or there is nothing to draw.
         """
-        features = self._features(image, labels, instances)
-        vectors = {key: shortest(v) for key, v in zip(features.keys, features.vectors, strict=True)}
-        return self.require_style().style(vectors)
+        self._kind.require_encoder()
+        if seed is not None:
+            refuse_seed(seed)
+        layout = None if labels is None or self.style_space is None else self._layout(labels, instances)
+        return self._kind.encode(read_photograph(image), layout, seed)
 
     def class_means(self, image: npt.ArrayLike, labels: npt.ArrayLike, instances: npt.ArrayLike | None = None) -> Style:
         """The style of a photograph, for other layouts: per class the mean of its features, over all of its pixels.
 
         Arguments and errors are those of `encode`. Classes that the photograph does not show stay open.
         """
-        space, features = self.require_style(), self._features(image, labels, instances)
-        means: dict[str, Vector] = {}
-        for index in np.unique(features.classes).tolist():
-            mine = features.where(features.classes == index)
-            mean = np.average(mine.vectors.astype(np.float64), axis=0, weights=mine.areas)
-            means[space.class_name(index)] = shortest(mean)
-        return Style(classes=means)
+        self.require_style()
+        self._kind.require_encoder()
+        return self._kind.class_means(read_photograph(image), self._layout(labels, instances))
 
     def modes(self, class_name: str) -> ClassModes:
         """The modes of a class: vectors (K, F), sizes and thumbnails; K is 0 where the model file has no clusters of it.
 
         Raises:
-            StyleError: The model has no style, or no such class.
+            StyleError: Objects have no style of their own, or there is no such class.
         """
         space = self.require_style()
         none = ClassModes(np.zeros((0, space.channels), dtype=np.float32))
         return space.modes.get(class_index(class_name, space.labels), none)
 
     def require_style(self) -> StyleSpace:
-        """What styles the model can wear.
+        """What styles single objects can wear.
 
         Raises:
-            StyleError: None: it has no style.
+            StyleError: None: the model has no style, or one of the whole picture.
         """
         if self.style_space is None:
-            raise StyleError(
-                "This model has no style, so no style can be chosen: leave it out. Train with --instance-features or "
-                "--label-features to get one."
-            )
+            raise self._kind.refusal()
         return self.style_space
 
     def require_encoder(self) -> None:
@@ -224,8 +240,9 @@ class Synthesizer:
 
         Raises:
             ModelFileError: The model has no encoder.
+            StyleError: A photograph says nothing about this kind of style.
         """
-        require_encoder(self._model)
+        self._kind.require_encoder()
 
     # -------------------------------------------------------------------------------------------------------- in detail
 
@@ -235,66 +252,30 @@ class Synthesizer:
             self._said.add(message)
             _log.warning(message)
 
-    def _refuse_too_large(self, batch: Batch) -> None:
-        """What does not fit into memory is refused before the system kills the process."""
-        shape = next(iter(batch.values())).shape
-        channels = [self.info.semantics.channels, *([batch["style"].shape[1]] if "style" in batch else [])]
-        shapes = [(shape[0], count, *shape[-2:]) for count in channels]
-        refuse_large_forward(self._generator, shapes, self.device)
+    def _pad(self, values: Tensor) -> Tensor:
+        return pad(values, self._multiple, self._smallest, self._single)
+
+    def _photographs(self, padded: Batch, worn: Worn) -> Picture:
+        """Photographs (B, H, W, 3) uint8 of the layouts that wear something together."""
+        inputs = {key: value[worn.rows].to(self.device) for key, value in padded.items()}
+        besides = [] if worn.tensor is None else [worn.tensor.to(self.device)]
+        count, *_, height, width = next(iter(inputs.values())).shape
+        shapes = [(count, self.info.semantics.channels, height, width), *(tuple(one.shape) for one in besides)]
+        refuse_large_forward(self._generator, shapes, self.device)  # before the system kills the process
+        self._kind.prepare(self._generator, worn)
+        with torch.inference_mode(), _own_randomness(self.device, worn.seed):
+            return to_uint8(self._generator(self.info.semantics.encode(inputs), *besides))
 
     def _layouts(self, labels: npt.ArrayLike, instances: npt.ArrayLike | None) -> tuple[Batch, bool]:
         assert self.label_space is not None
         return read_layouts(labels, instances, self.label_space, self.needs_instances, self._say)
 
-    def _layout(self, labels: npt.ArrayLike, instances: npt.ArrayLike | None) -> tuple[Tensor, Tensor | None]:
+    def _layout(self, labels: npt.ArrayLike, instances: npt.ArrayLike | None) -> Layout:
         """One layout: label map and, where it matters, instance map, (H, W) int64."""
-        self.require_style()
         batch, single = self._layouts(labels, instances)
         if not single:
             raise LabelError(f"One layout (H, W) is wanted here; {tuple(batch['label'].shape)} came. Ask one by one.")
         return batch["label"][0], batch["instance"][0] if "instance" in batch else None
-
-    def _features(self, image: npt.ArrayLike, labels: npt.ArrayLike, instances: npt.ArrayLike | None) -> ObjectFeatures:
-        encoder, regions = require_encoder(self._model)
-        label, instance = self._layout(labels, instances)
-        return encode_objects(encoder, read_photograph(image), label, instance, regions)
-
-    def _style_maps(self, batch: Batch, style: Style | Sequence[Style] | None, seed: int, space: StyleSpace) -> Tensor:
-        """(B, F, H, W): every pixel holds the vector of its object."""
-        labels = list(batch["label"])
-        instances = list(batch["instance"]) if "instance" in batch else [None] * len(labels)
-        objects = [objects_of(*maps, space.regions) for maps in zip(labels, instances, strict=True)]
-        styles = _one_each(Style() if style is None else style, objects, space)
-        vectors = [self._resolved(one, there, space, seed) for one, there in zip(styles, objects, strict=True)]
-        maps = zip(vectors, labels, instances, strict=True)
-        return torch.stack([feature_map(*one, space.regions, space.channels) for one in maps])
-
-    def _resolved(self, style: Style, objects: Sequence[ObjectKey], space: StyleSpace, seed: int) -> Vectors:
-        vectors = resolve(style, objects, space, seed)
-        if max((abs(n) for vector in vectors.values() for n in vector), default=0) > 1:
-            self._say("A style vector has numbers outside -1..1, where no encoder's features lie: expect exaggeration.")
-        if leaves_open(style, objects, space):
-            bare = [name for index, name in enumerate(space.labels.names) if index not in space.modes]
-            which = some(bare) if space.modes else "any class"
-            self._say(
-                f"The model file has no clusters of {which}: the middle of the range stands in for a random style. {COMPUTE}."
-            )
-        return vectors
-
-
-def _one_each(style: Style | Sequence[Style], objects: Sequence[Sequence[ObjectKey]], space: StyleSpace) -> list[Style]:
-    """One style per layout, without choices for objects of other layouts where a single style serves all."""
-    if isinstance(style, Style):
-        refuse_unknown(style, objects, space)
-        return [fitted(style, there, space) for there in objects]
-    styles = [style] if isinstance(style, str | bytes) or not isinstance(style, Sequence) else list(style)
-    if len(styles) != len(objects) or not all(isinstance(one, Style) for one in styles):
-        kinds = ", ".join(sorted({type(one).__name__ for one in styles})) or "nothing"
-        raise StyleError(
-            f"{len(styles)} of type {kinds} came as style for {len(objects)} layouts; give one gesso.Style, or one per "
-            "layout. gesso.synthesis.style.parse_style reads text such as car=3, Style.load a file."
-        )
-    return styles
 
 
 @contextmanager
@@ -312,19 +293,21 @@ def _own_randomness(device: str, seed: int) -> Iterator[None]:
         yield
 
 
-def load(model: str | Path, device: str = "auto") -> Synthesizer:
+def load(model: str | Path, device: str = "auto", statistics: str | None = None) -> Synthesizer:
     """Load a model file.
 
     Args:
         model: A `.safetensors` written by gesso.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        statistics: What batch norm of pix2pix takes: the statistics of each "picture", or the "running" ones of training. None
+            is what the model file says.
 
     Raises:
         ModelFileError: The file is missing, damaged, or not a gesso model.
-        ConfigError: The device is not on this machine.
+        ConfigError: The device is not on this machine, or the model has no such statistics.
     """
     chosen = choose_device(device)
-    return Synthesizer(load_model(model, chosen), chosen)
+    return Synthesizer(load_model(model, chosen), chosen, statistics)
 
 
 def save_png(path: str | Path, image: Picture, record: Mapping[str, Any]) -> None:

@@ -121,7 +121,7 @@ def _report(listing: Listing, tally: Tally, proposal: LabelSpace | LabelError | 
         root=listing.root,
         split=listing.split,
         samples=len(samples),
-        photographs=sum(sample.image is not None for sample in samples),
+        photographs=sum(sample.target is not None for sample in samples),
         maps=tally.maps,
         space=tally.space,
         proposed=isinstance(proposal, LabelSpace),

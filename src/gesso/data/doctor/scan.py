@@ -14,7 +14,7 @@ from gesso.agreement import refuse_foreign_instances
 from gesso.data.doctor.files import Counts, Finding, ScannedFile, Shape, UnknownValue, read_header, without_path
 from gesso.data.doctor.maps import scan_label
 from gesso.data.pairing import Half, Sample
-from gesso.data.readers import read_instance, read_label, read_photograph, read_source
+from gesso.data.readers import read_input, read_instance, read_label, read_photograph
 from gesso.errors import GessoError, LabelError
 from gesso.labels import LabelSpace
 
@@ -48,7 +48,7 @@ class Scan:
 def scan_sample(sample: Sample, space: LabelSpace | None) -> Scan:
     """Read every file of a sample, and compare them; never raises because of a bad file."""
     label = _look(sample.label, lambda path: scan_label(path, space))
-    source = _look(sample.source, lambda path: _source(path, sample.half))
+    source = _look(sample.source, lambda path: _source(path, sample))
     photo = _look(sample.image, lambda path: _photograph(path, sample.half))
     instance = _look(sample.instance, _instance)
     files = [file for file in (label, source, photo, instance) if file]
@@ -98,8 +98,8 @@ def _photograph(path: Path, half: Half) -> ScannedFile:
     return ScannedFile(path, shape, read_header(path))
 
 
-def _source(path: Path, half: Half) -> ScannedFile:
-    *shape, channels = read_source(path, half).shape
+def _source(path: Path, sample: Sample) -> ScannedFile:
+    *shape, channels = read_input(sample).shape
     return ScannedFile(path, tuple(shape), read_header(path), channels=channels)
 
 

@@ -140,7 +140,7 @@ def _space_findings(tally: Tally, proposal: LabelSpace | LabelError | None) -> I
 
 
 def _without_photographs(listing: Listing) -> Iterator[Finding]:
-    if not any(sample.image for sample in listing.samples):
+    if not any(sample.target for sample in listing.samples):
         meant_to_train = listing.split in ("train", "")
         message = "There are no photographs: layouts to generate from, not to train on."
         remedy = " For training, add the folder of photographs." if meant_to_train else ""

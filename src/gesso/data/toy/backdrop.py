@@ -132,8 +132,9 @@ def _pave(ground: Ground, street: Street, noise: FloatArray, fine: FloatArray) -
 def _stones(ground: Ground) -> FloatArray:
     """(h, w) what cobbles add to the tone, zero on average: light stones in rows with narrow, dark joints.
 
-    The many stones are lighter by what the few joints are darker, so that no mean tells cobbles from asphalt, but the usual pixel
-    does: knowing the surface makes the mean absolute error smaller. Where a row of stones is hardly a pixel, all fades to that mean.
+    The many stones are lighter by what the few joints are darker, so that no mean tells cobbles from asphalt, but the usual
+    pixel does: knowing the surface makes the mean absolute error smaller. Where a row of stones is hardly a pixel, all fades
+    to that mean.
     """
     row = np.floor(ground.z / STONE_DEPTH)
     along = ground.x / STONE_WIDTH + (row % 2) * np.float32(0.5)

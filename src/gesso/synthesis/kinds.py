@@ -1,0 +1,187 @@
+"""Kinds of style: what each lets people choose, and what it hands to the generator besides the semantics.
+
+Every kind is a class with the methods of `StyleKind`, which is that of a model without style:
+
+- `gesso.synthesis.object_styles`: features, a vector per object or class (pix2pixHD);
+- `gesso.synthesis.latents`: z, one vector for the whole picture (SPADE);
+- `gesso.synthesis.noise`: nothing but chance (pix2pix).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from gesso.checkpoints import Model
+from gesso.errors import StyleError
+from gesso.model_info import StyleDescription
+from gesso.synthesis.inputs import Batch
+from gesso.synthesis.style import Style, Vector
+
+if TYPE_CHECKING:
+    from gesso.synthesis.features import ObjectKey
+    from gesso.synthesis.style_space import StyleSpace
+
+Layout = tuple[Tensor, Tensor | None]  # label map and, where it matters, instance map, (H, W) int64
+Styles = Style | Sequence[Style] | None
+
+NONE = (
+    "This model has no style, so no style can be chosen: leave it out. Train pix2pixHD with --instance-features or "
+    "--label-features, or SPADE with --style-encoder, to get one."
+)
+KNOWN = {"features": ("classes", "instances"), "z": ("z",), "noise": ("noise",)}  # fields of a style, besides its seed
+ADVICE = {
+    "features": "Choose for classes and objects, such as car=3; gesso info lists the modes.",
+    "z": "Choose a seed, a z, or a photograph (--style-image).",
+    "noise": "Choose a seed, or no noise (--no-noise).",
+}
+
+
+@dataclass(frozen=True)
+class Worn:
+    """What layouts wear that are computed together.
+
+    Attributes:
+        rows: Which layouts of the batch.
+        tensor: What the generator is handed besides their semantics; None for nothing.
+        seed: Of what the generator draws by itself.
+        noise: Whether it draws: dropout.
+    """
+
+    rows: slice
+    tensor: Tensor | None
+    seed: int
+    noise: bool = False
+
+
+class StyleKind:
+    """What a model leaves open, and how that is chosen; this one leaves nothing open.
+
+    Attributes:
+        space: What single objects can wear; None where objects have no style of their own.
+    """
+
+    space: StyleSpace | None = None
+
+    def __init__(self, model: Model, say: Callable[[str], None]) -> None:
+        """Take what a model file holds of styles; `say` is told warnings."""
+        self._model, self._say = model, say
+
+    def dress(self, layouts: Batch, style: Styles, seed: int) -> list[Worn]:
+        """What each layout of a batch wears.
+
+        Args:
+            layouts: "label" (B, H, W) and perhaps "instance", or "source" (B, N, H, W), of the size that the generator sees.
+            style: One style, or one per layout; None leaves all to chance.
+            seed: Of the draws, where a style has none.
+
+        Returns:
+            Groups of layouts, in their order, that are computed together.
+
+        Raises:
+            StyleError: The model does not know what was chosen.
+        """
+        if style is not None:
+            raise self.refusal()
+        return [Worn(slice(None), None, seed)]
+
+    def prepare(self, generator: nn.Module, worn: Worn) -> None:
+        """Set what the generator has to know, before it computes photographs that wear something."""
+
+    def resolve(self, layout: Layout, style: Style, seed: int) -> dict[ObjectKey, Vector]:
+        """The vector that each object of a layout wears.
+
+        Raises:
+            StyleError: Objects have no style of their own, or the model does not know what was chosen.
+        """
+        raise self.refusal()
+
+    def z(self, style: Style, seed: int) -> Vector:
+        """The latent vector that a style means.
+
+        Raises:
+            StyleError: The model has no such vector, or does not know what was chosen.
+        """
+        raise self.refusal()
+
+    def encode(self, photograph: Tensor, layout: Layout | None, seed: int | None) -> Style:
+        """The style of a photograph (3, H, W) in [-1, 1]; of its layout too where objects have styles of their own.
+
+        Raises:
+            ModelFileError: The model has no encoder.
+            StyleError: A photograph cannot say anything about this kind of style, or a layout is missing.
+        """
+        self.require_encoder()
+        raise self.refusal()
+
+    def class_means(self, photograph: Tensor, layout: Layout) -> Style:
+        """The style of a photograph (3, H, W) in [-1, 1], class by class.
+
+        Raises:
+            ModelFileError: The model has no encoder.
+            StyleError: Classes have no style of their own.
+        """
+        raise self.refusal()
+
+    def require_encoder(self) -> None:
+        """See that styles can be read from photographs.
+
+        Raises:
+            ModelFileError: The model has no encoder.
+            StyleError: A photograph cannot say anything about this kind of style.
+        """
+        from gesso.synthesis.styles import require_encoder
+
+        require_encoder(self._model)
+
+    def refusal(self) -> StyleError:
+        """The error about something that this kind of style does not have."""
+        about = self._model.info.style
+        return StyleError(f"This model's style is {described(about)}. {ADVICE[about.kind]}" if about else NONE)
+
+
+def described(about: StyleDescription) -> str:
+    """What a model's style is, in words."""
+    if about.kind == "z":
+        return f"one vector z of {about.channels} numbers for the whole picture"
+    if about.kind == "noise":
+        return "noise: chance decides what the input leaves open"
+    return f"{about.channels} numbers for each {'object' if about.regions == 'instance' else 'class'}"
+
+
+def refuse_foreign(style: Style, about: StyleDescription) -> None:
+    """See that a style chooses nothing but what a kind of style knows.
+
+    Raises:
+        StyleError: It chooses something else.
+    """
+    chosen = {
+        "classes": f"A style was chosen for class {next(iter(style.classes), '')}",
+        "instances": f"A style was chosen for object {next(iter(style.instances), '')}",
+        "z": f"A z of {len(style.z or ())} numbers was chosen",
+        "noise": f"{'Noise' if style.noise else 'No noise'} was chosen",
+    }
+    for field, said in chosen.items():
+        if field not in KNOWN[about.kind] and getattr(style, field) not in (None, {}):
+            raise StyleError(f"{said}, but this model's style is {described(about)}. {ADVICE[about.kind]}")
+
+
+def one_each(style: Styles, layouts: int) -> list[Style]:
+    """One style per layout: the same for all, or as many as there are.
+
+    Raises:
+        StyleError: Another number came, or something else.
+    """
+    if style is None or isinstance(style, Style):
+        return [style or Style()] * layouts
+    styles = [style] if isinstance(style, str | bytes) or not isinstance(style, Sequence) else list(style)
+    if len(styles) != layouts or not all(isinstance(one, Style) for one in styles):
+        kinds = ", ".join(sorted({type(one).__name__ for one in styles})) or "nothing"
+        raise StyleError(
+            f"{len(styles)} of type {kinds} came as style for {layouts} layouts; give one gesso.Style, or one per "
+            "layout. gesso.synthesis.style.parse_style reads text such as car=3, Style.load a file."
+        )
+    return styles
