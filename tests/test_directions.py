@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -123,7 +124,9 @@ def test_label_maps_as_targets_keep_their_colours(tiny_dataset: Path, size: tupl
         assert np.array_equal(to_uint8(item["image"]), colourise(label, TOY)), "no blended colours"
         found = nearest_classes(to_uint8(item["image"]), TOY)
         assert np.array_equal(found[label < len(TOY)], label[label < len(TOY)])
-        torch.testing.assert_close(item["source"], other["image"], atol=0.03, rtol=0)  # resized in float, and in 8 bits
+        torch.testing.assert_close(
+            item["source"], other["image"], atol=0.05, rtol=0
+        )  # in 8 bits, overshoots are cut off twice
 
 
 def test_a_photograph_as_input_has_three_channels(tmp_path: Path) -> None:
@@ -297,6 +300,24 @@ def test_a_model_of_label_maps_says_what_its_pictures_mean(gesso: Any, tiny_data
     words = ["generate", model, tiny_dataset, "--direction", "BtoA", "--space", other, *made]
     refused(gesso(*words), "label space facades", "the model knows toy")
     refused(gesso(*begin(run, tiny_dataset)), "begun on other data")
+
+
+def test_held_out_accuracy(
+    gesso: Any, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "photo2labels.py"))
+    true, found = np.array([[0, 0, 1, 3]]), np.array([[0, 1, 1, 2]])  # of three classes; 3 is ignored
+    measured = script["scores"](script["confusion"](true, found, 3))
+    assert list(measured.values()) == pytest.approx([2 / 3, (1 / 2 + 1) / 2, (1 / 2 + 1 / 2) / 2, 2 / 3])
+    run, out = tmp_path / "run", tmp_path / "out"
+    worked(gesso(*begin(run, tiny_dataset, "--direction", "BtoA")))
+    words = [run / "model.safetensors", tiny_dataset, "--out", out, "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", ["photo2labels.py", *map(str, words)])
+    script["main"]()
+    said = capsys.readouterr().out
+    assert "pixel accuracy: 0." in said and "over 2 photographs" in said
+    assert {path.name for path in out.iterdir()} == {"scene0.png", "scene1.png", "sheet.png"}
+    assert set(np.unique(picture(out / "scene0.png"))) <= {value for c in TOY.classes for value in c.values}
 
 
 def test_colours_have_no_channel_for_ignored_pixels(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_decays_go_with_the_learning_rates_unless_given(settings: dict[str, Any]
     [
         ({"kernel": 2}, "--kernel 2 is even"),
         ({"upsampling": "most", "generator_width": 1}, "--generator-width 1 is too little"),
-        ({"style_encoder": True}, "--style-encoder needs the training size to be known before: give --crop, or --resize fixed"),
+        ({"style_encoder": True}, "--style-encoder needs the training size to be known beforehand: give --crop"),
         ({"latent": 8, "resize": "scale_width", "width": 64}, "--latent needs the training size"),
         ({"latent": 8, "resize": "nearest_multiple"}, "--latent needs the training size"),
         ({"norm": "instance", "crop": (32, 32)}, "--norm instance has a single value per channel .* at 32x32 .* larger size"),

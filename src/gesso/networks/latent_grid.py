@@ -58,6 +58,6 @@ class LatentGrid(nn.Module):
 
 
 def closest_grid(cells: int, aspect: float) -> tuple[int, int]:
-    """Rows and columns with that product, and rows over columns as near to `aspect` as can be."""
+    """Rows and columns with that product, rows over columns as near to `aspect` as can be; the wider one of two."""
     grids = [(rows, cells // rows) for rows in range(1, cells + 1) if cells % rows == 0]
-    return min(grids, key=lambda grid: abs(math.log(grid[0] / grid[1] / aspect)))
+    return min(grids, key=lambda grid: round(abs(math.log(grid[0] / grid[1] / aspect)), 9))

@@ -36,8 +36,8 @@ class SpectralConv2d(nn.Conv2d):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.register_buffer("u", torch.empty(len(self.weight)))
-        self.register_buffer("v", torch.empty(self.weight[0].numel()))
+        self.register_buffer("u", self.weight.new_empty(len(self.weight)))
+        self.register_buffer("v", self.weight.new_empty(self.weight[0].numel()))
         self.settle()
 
     @torch.no_grad()

@@ -23,13 +23,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 POLICIES = ("color", "translation", "cutout")  # the paper's names
 SHIFT = 1 / 8  # largest translation, share of each side
 HOLE = 1 / 2  # sides of the cutout, share of the picture's
 _NUMBERS = 7  # random numbers per picture: three for colours, two for the shift, two for the hole
-Box = tuple[int, int, int, int]
 
 
 def policies(text: str) -> tuple[str, ...]:
@@ -53,14 +51,14 @@ class Augmentation:
     """Random changes, drawn: the same call changes every picture of the batch in the same way again.
 
     Attributes:
-        colours: (B, 3) factors of brightness (added, -0.5..0.5), saturation (0..2) and contrast (0.5..1.5), or None.
-        shifts: Rows down and columns to the right that each picture is moved by; empty for none.
-        holes: (top, left, bottom, right) of what is blanked in each picture; empty for none.
+        colours: (B, 3): brightness to add, -0.5..0.5, factor of the saturation, 0..2, and of the contrast, 0.5..1.5; or None.
+        shifts: (B, 2) int64: rows down and columns to the right that each picture is moved by; or None.
+        holes: (B, 4) int64: first row, row behind the last, first column and column behind the last of what is blanked; or None.
     """
 
     colours: Tensor | None = None
-    shifts: tuple[tuple[int, int], ...] = ()
-    holes: tuple[Box, ...] = ()
+    shifts: Tensor | None = None
+    holes: Tensor | None = None
 
     def __call__(self, x: Tensor, image_channels: int = 3) -> Tensor:
         """Change what a discriminator is about to see; differentiable.
@@ -75,18 +73,14 @@ class Augmentation:
         if self.colours is not None:
             image = _coloured(x[:, -image_channels:], self.colours)
             x = torch.cat([x[:, :-image_channels], image], dim=1)
-        if self.shifts:
-            moved = [
-                F.pad(one, (right, -right, down, -down)) for one, (down, right) in zip(x, self.shifts, strict=True)
-            ]
-            x = torch.stack(moved)
-        return x * self._mask(x) if self.holes else x
-
-    def _mask(self, x: Tensor) -> Tensor:
-        mask = x.new_ones(len(x), 1, *x.shape[2:])
-        for one, (top, left, bottom, right) in zip(mask, self.holes, strict=True):
-            one[:, top:bottom, left:right] = 0
-        return mask  # (B, 1, H, W)
+        if self.shifts is not None:
+            x = _moved(_moved(x, self.shifts[:, 0], 2), self.shifts[:, 1], 3)
+        if self.holes is not None:
+            first_row, last_row, first_column, last_column = self.holes.reshape(-1, 4, 1, 1, 1).unbind(1)
+            rows, columns = _places(x, 2), _places(x, 3)
+            outside = (rows < first_row) | (rows >= last_row) | (columns < first_column) | (columns >= last_column)
+            x = x * outside.to(x.dtype)  # (B, 1, H, W)
+        return x
 
 
 def draw(policy: str, batch: int, height: int, width: int, device: torch.device | str = "cpu") -> Augmentation:
@@ -108,12 +102,10 @@ def draw(policy: str, batch: int, height: int, width: int, device: torch.device 
     with torch.device("cpu"):
         numbers = torch.rand(batch, _NUMBERS)
         colours = numbers[:, :3] * torch.tensor([1.0, 2.0, 1.0]) + torch.tensor([-0.5, 0.0, 0.5])
-    places = numbers[:, 3:].tolist()
-    return Augmentation(
-        colours.to(device) if "color" in wanted else None,
-        tuple((_shift(a, height), _shift(b, width)) for a, b, _, _ in places) if "translation" in wanted else (),
-        tuple(_hole(c, d, height, width) for _, _, c, d in places) if "cutout" in wanted else (),
-    )
+        shifts = torch.stack([_shift(numbers[:, 3], height), _shift(numbers[:, 4], width)], dim=1)
+        holes = torch.cat([_hole(numbers[:, 5], height), _hole(numbers[:, 6], width)], dim=1)
+    found = (("color", colours), ("translation", shifts), ("cutout", holes))
+    return Augmentation(*(values.to(device) if name in wanted else None for name, values in found))
 
 
 def _coloured(image: Tensor, numbers: Tensor) -> Tensor:
@@ -126,14 +118,26 @@ def _coloured(image: Tensor, numbers: Tensor) -> Tensor:
     return mean + (image - mean) * contrast
 
 
-def _shift(number: float, side: int) -> int:
-    """Whole pixels from -side/8 to side/8, each as likely."""
+def _places(x: Tensor, axis: int) -> Tensor:
+    """0, 1, 2, ... along an axis of (B, C, H, W), with axes of length 1 for the others."""
+    return torch.arange(x.shape[axis], device=x.device).reshape([-1 if n == axis else 1 for n in range(4)])
+
+
+def _moved(x: Tensor, by: Tensor, axis: int) -> Tensor:
+    """Each picture moved along an axis by its own number of pixels, with 0 where nothing comes from."""
+    source, side = _places(x, axis) - by.reshape(-1, 1, 1, 1), x.shape[axis]
+    there = (source >= 0) & (source < side)
+    return x.gather(axis, (source % side).expand(x.shape)) * there.to(x.dtype)
+
+
+def _shift(numbers: Tensor, side: int) -> Tensor:
+    """Whole pixels from -side/8 to side/8, each as likely, of numbers in 0..1."""
     most = int(side * SHIFT + 0.5)
-    return int(number * (2 * most + 1)) - most
+    return (numbers * (2 * most + 1)).long() - most
 
 
-def _hole(down: float, right: float, height: int, width: int) -> Box:
-    """A box of half the sides around a pixel anywhere; what lies outside the picture is cut off."""
-    high, wide = int(height * HOLE + 0.5), int(width * HOLE + 0.5)
-    top, left = int(down * (height + 1 - high % 2)) - high // 2, int(right * (width + 1 - wide % 2)) - wide // 2
-    return max(top, 0), max(left, 0), min(top + high, height), min(left + wide, width)
+def _hole(numbers: Tensor, side: int) -> Tensor:
+    """(B, 2): first and behind the last of half a side's pixels around any pixel; what lies outside the picture is cut off."""
+    length = int(side * HOLE + 0.5)
+    first = (numbers * (side + 1 - length % 2)).long() - length // 2
+    return torch.stack([first, first + length], dim=1).clamp(0, side)

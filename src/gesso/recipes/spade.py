@@ -4,9 +4,10 @@ Hinge loss on several scales, feature matching, usually a perceptual loss; with 
 the encoder share one Adam, the discriminators have another, four times as fast. After the generator's update the
 discriminators learn from new pictures of the updated generator.
 
-What differs from the official code on purpose: the KL term is the sum over the whole batch however that is shared out; here
-it is told in `Config.lambda_kl` what follows from it. Samples and validation take the mean of an encoder's distribution,
-where the official code draws from it.
+What differs from the official code on purpose: the KL term is the sum over the whole batch, however many processes and parts
+share it; the official one is a sum over the photographs on one GPU, so that its weight changes with the number of GPUs.
+Samples and validation take the mean of an encoder's distribution, where the official code draws from it. Discriminators learn
+once per step (the official code can let them learn more often).
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ class Config(TrainingConfig):
             )
         if self.latent_size and self.latent_grid is None:
             raise ValueError(
-                f"{'--style-encoder' if self.style_encoder else '--latent'} needs the training size to be known before: give "
-                "--crop, or --resize fixed with --height and --width"
+                f"{'--style-encoder' if self.style_encoder else '--latent'} needs the training size to be known beforehand: "
+                "give --crop, or --resize fixed with --height and --width"
             )
         if self.training_size and math.prod(_grid(self.training_size, self.upsampling)) == 1:
             self._check_one_by_one(self.training_size)
