@@ -74,8 +74,8 @@ def test_every_setting_is_a_flag_with_a_description(gesso: Any) -> None:
         ("train scenes --learning-rate 1", "--learning-rate"),
         ("train scenes --batch many", "--batch 'many': Input should be a valid integer"),
         (
-            "train scenes --gan wasserstein",
-            "--gan 'wasserstein': Input should be 'lsgan' or 'vanilla'. See gesso train --help",
+            "train scenes --gan mse",
+            "--gan 'mse': Input should be 'vanilla', 'lsgan', 'hinge' or 'wasserstein'. See gesso train --help",
         ),
         ("train scenes --crop 16", "--crop"),
         ("generate", "--model"),
@@ -440,6 +440,8 @@ def test_bad_flags(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
     refused(gesso(*words, "--batch", 0), "--batch 0: Input should be greater than or equal to 1")
     refused(gesso(*words, "--crop", 0, 16), "--crop 0: Input should be greater than 0")
     refused(gesso(*words, "--preset", "pix2pixhd-smal"), "did you mean pix2pixhd-small?")
+    refused(gesso(*words, "--upsampling", "more"), "--upsampling is a setting of spade", "pix2pixhd-small is pix2pixhd's")
+    refused(gesso(*words, "--gan", "hinge"), "--gan 'hinge': Input should be 'lsgan' or 'vanilla'")
     refused(gesso(*words, "--device", "abacus"), "'abacus' is not available")
     refused(gesso(*words, "--space", "mars"), "neither a published label space nor a file")
     refused(gesso("toy", tmp_path / "toy", "--size", "big"), "'big' is not a size", "128x256")

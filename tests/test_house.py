@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoints": BASE | {"model_info", "networks"},
     "pictures": BASE,
     "devices": {"errors"},
-    "train_log": BASE | {"pictures"},
+    "train_log": BASE | {"pictures", "recipes"},
     "batches": BASE | {"data", "recipes"},
     "averaging": BASE | {"networks"},
     "session": MODEL | {"averaging", "batches", "data", "recipes", "train_log"},

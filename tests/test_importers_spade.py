@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -47,6 +48,13 @@ def official_generator(network: SpadeGenerator) -> dict[str, Tensor]:
             prefix = next(p for p in WORDS if ours.startswith(p))
             found[WORDS[prefix] + ours.removeprefix(prefix)] = tensor
     return found
+
+
+@pytest.fixture(autouse=True)
+def fixed_random_numbers(one_thread: None) -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
 
 
 def generator(**changes: Any) -> SpadeGenerator:

@@ -31,10 +31,10 @@ def follow(averaged: nn.Module, trained: nn.Module, weight: float) -> None:
         weight: The share, 0..1.
     """
     with torch.no_grad():
-        for kept, current in zip(averaged.parameters(), trained.parameters(), strict=True):
-            kept.lerp_(current, weight)
-        for kept, current in zip(averaged.buffers(), trained.buffers(), strict=True):
-            kept.copy_(current)
+        for parameter, current in zip(averaged.parameters(), trained.parameters(), strict=True):
+            parameter.lerp_(current, weight)
+        for measured, now in zip(averaged.buffers(), trained.buffers(), strict=True):
+            measured.copy_(now)
 
 
 def settled(

@@ -107,7 +107,7 @@ class Session:
         keys = [(index, 0) for index in range(min(MEASURED, self.samples))]
         size = min(self.config.batch, MEASURED_AT_ONCE)
         for first in range(0, len(keys) - len(keys) % size or len(keys), size):
-            items = [self.data.training[key] for key in keys[first : first + size]]  # type: ignore[index]
+            items = [self.data.training[key] for key in keys[first : first + size]]
             yield with_semantics(self.fabric.to_device(collate(items)), self.data.semantics)
 
 

@@ -95,11 +95,9 @@ def add(x: Tensor, y: Tensor) -> Tensor:
     return y.add_(x) if _frugal() and x.dtype == y.dtype else x + y
 
 
-def scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Modulation, x * (1 + scale) + shift; without gradients it takes the place of scale."""
-    if _frugal() and x.dtype == scale.dtype == shift.dtype:
-        return scale.add_(1).mul_(x).add_(shift)
-    return x * (1 + scale) + shift
+def scale_by(x: Tensor, by: Tensor) -> Tensor:
+    """Product x * (1 + by); without gradients it takes the place of `by`."""
+    return by.add_(1).mul_(x) if _frugal() and x.dtype == by.dtype else x * (1 + by)
 
 
 def _frugal() -> bool:

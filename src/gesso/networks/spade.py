@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.errors import ConfigError, LabelError, StyleError
-from gesso.networks.frugal import Layers, add, recomputed, run, scale_and_shift
+from gesso.networks.frugal import Layers, add, recomputed, run, scale_by
 from gesso.networks.latent_grid import LatentGrid
 from gesso.networks.spectral import SpectralConv2d
 from gesso.networks.sync_norm import SyncBatchNorm2d, processes
@@ -117,8 +117,8 @@ class SPADE(nn.Module):
         """(B, channels, H, W), semantics of any size (B, semantic_channels, h, w) -> (B, channels, H, W)."""
         semantics = _resize(semantics, x)  # (B, semantic_channels, H, W)
         hidden = run([self.shared, self.relu], semantics)  # (B, hidden, H, W)
-        gamma, beta = run([self.gamma], hidden), run([self.beta], hidden)  # (B, channels, H, W) each
-        return scale_and_shift(self.norm(x), gamma, beta)
+        scaled = scale_by(self.norm(x), run([self.gamma], hidden))  # (B, channels, H, W)
+        return add(scaled, run([self.beta], hidden))  # (B, channels, H, W)
 
 
 class Concatenation(nn.Module):

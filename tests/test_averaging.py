@@ -1,0 +1,82 @@
+"""Averaged weights, and the measurements that are made anew for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gesso.averaging import follow, settled
+from gesso.networks import pix2pixhd
+from gesso.networks.spectral import SpectralConv2d
+from gesso.networks.sync_norm import SyncBatchNorm2d
+
+
+def small(norm: type[nn.Module] = nn.BatchNorm2d) -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), norm(4), nn.ReLU(), nn.Conv2d(4, 2, 3, bias=False), norm(2))
+
+
+def batches() -> list[Tensor]:
+    torch.manual_seed(2)
+    return [3 + 2 * torch.randn(4, 3, 9, 11) for _ in range(3)]
+
+
+def through(networks: Mapping[str, nn.Module], batch: Tensor) -> Any:
+    return networks["generator"](batch)
+
+
+def test_parameters_are_averaged_and_buffers_taken_over() -> None:
+    kept, current = small(), small()
+    with torch.no_grad():
+        for tensor in (*current.parameters(), current[1].running_mean, current[1].num_batches_tracked):
+            tensor.add_(1)
+    before = [p.clone() for p in kept.parameters()]
+    follow(kept, current, 0.25)
+    for old, new in zip(before, kept.parameters(), strict=True):
+        torch.testing.assert_close(new.detach(), old + 0.25)
+    assert torch.equal(kept[1].running_mean, torch.ones(4))
+    assert kept[1].num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, SyncBatchNorm2d])
+def test_statistics_are_means_over_the_batches(norm: type[nn.Module]) -> None:
+    network = small(norm).eval()
+    network[1].running_mean.fill_(77.0)  # of other weights
+    found = settled({"generator": network}, batches, through)["generator"]
+    means, variances = zip(*(first_layer(network, batch) for batch in batches()), strict=True)
+    torch.testing.assert_close(found[1].running_mean, torch.stack(means).mean(0))
+    torch.testing.assert_close(found[1].running_var, torch.stack(variances).mean(0))
+    assert (network[1].running_mean == 77).all(), "the averaged network itself stays as it is"
+    assert not any(m.training for m in found.modules())
+    assert found[1].momentum == network[1].momentum
+
+
+def first_layer(network: nn.Sequential, batch: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        values = network[0](batch).transpose(0, 1).flatten(1)
+    return values.mean(1), values.var(1)
+
+
+def test_spectral_norm_fits_the_averaged_weights() -> None:
+    torch.manual_seed(3)
+    conv = SpectralConv2d(3, 8, 3)
+    with torch.no_grad():
+        conv.weight.copy_(torch.randn_like(conv.weight))  # u and v are those of the weights before
+    found = settled({"generator": conv}, lambda: batches() * 10, through)["generator"]
+    largest = torch.linalg.svdvals(found.normalised().detach().flatten(1))[0]
+    assert largest == pytest.approx(1, abs=5e-3)
+    assert torch.linalg.svdvals(conv.eval().normalised().detach().flatten(1))[0] > 1.05
+
+
+def test_networks_that_measure_nothing_are_the_same() -> None:
+    generator = pix2pixhd.GlobalGenerator(in_channels=2, width=2, downs=1, blocks=1)
+    given = {"generator": generator}
+
+    def never() -> list[Tensor]:
+        raise AssertionError("there is nothing to measure")
+
+    assert settled(given, never, through) is given
