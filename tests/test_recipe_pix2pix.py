@@ -50,7 +50,7 @@ NUMBERS: dict[str, tuple[int, int, int, bool, bool, str]] = {
     "pix2pix-colourisation": (4, 6, 0, False, True, "1.2 million images, about 6 epochs, batch 4, mirroring only"),
     "pix2pix-day2night": (4, 17, 0, True, True, "17823 images, 17 epochs, batch 4"),
     "pix2pix-cityscapes": (1, 100, 100, True, True, "2975 images, 200 epochs; batch 1 for the objectives' comparison"),
-    "pix2pix-cityscapes-photo2labels": (1, 100, 100, True, True, "section 4.5; numbers as for labels to photograph"),
+    "pix2pix-cityscapes-photo2labels": (1, 100, 100, True, True, "section 4.6; numbers as for labels to photograph"),
 }
 
 

@@ -17,7 +17,7 @@ PERCEPTUAL_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
 
 def least_squares(scores: Tensor, real: bool) -> Tensor:
-    """Mean squared distance to 1 (real) or 0 (fake). LSGAN, arXiv 1611.04076, equation 2; pix2pixHD, section 3.3."""
+    """Mean squared distance to 1 (real) or 0 (fake). LSGAN, arXiv 1611.04076, equation 2; pix2pixHD, section 4."""
     return (scores - 1.0 if real else scores).square().mean()
 
 
@@ -67,7 +67,7 @@ def feature_matching(fake: Sequence[Sequence[Tensor]], real: Sequence[Sequence[T
 
 
 def perceptual(fake: Sequence[Tensor], real: Sequence[Tensor], weights: Sequence[float] = PERCEPTUAL_WEIGHTS) -> Tensor:
-    """Weighted sum over VGG layers of the mean |fake - real| (pix2pixHD, section 3.3, after equation 5).
+    """Weighted sum over VGG layers of the mean |fake - real| (pix2pixHD, section 4).
 
     Args:
         fake: Features of the generated image, shallowest first; gradients flow into these.

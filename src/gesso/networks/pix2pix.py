@@ -114,7 +114,7 @@ class UNetGenerator(nn.Module):
         downs: How often the size is halved; 8 in the paper, down to 1x1 for 256x256.
         norm: "batch" (the paper's), "instance" or "none".
         dropout: Probability that a value of a noisy layer is dropped; 0.5 in the paper, 0 for none.
-        skips: False for the paper's encoder-decoder without skip connections (section 4.2).
+        skips: False for the paper's encoder-decoder without skip connections (section 4.3).
         noise_channels: Channels of a Gaussian noise map that is appended to the semantics (section 3.1: the generator learns to
             ignore it); 0 in the paper's models.
         statistics: What batch norm takes in `eval()`: "running" statistics, or those of each "picture" alone as published.

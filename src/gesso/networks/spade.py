@@ -4,7 +4,7 @@ Park, Liu, Wang, Zhu; CVPR 2019; arXiv 1903.07291. In reading order:
 
     initialise              the paper's initial weights                                appendix A
     SPADE                   normalisation that the layout modulates                    section 3, equations 1-3, figures 2 and 10
-    Concatenation           what SPADE is compared with: "pix2pixHD++ w/ Concat"       section 4, table 3
+    Concatenation           what SPADE is compared with: "decoder w/ Concat"           section 4, table 3
     SpadeBlock              residual block: SPADE, activation, convolution, twice      section 3, figures 4 and 11
     SpadeGenerator          such blocks between doublings, from z or from the layout   section 3, figures 4 and 12, table 4
     PatchDiscriminator      one scale of D; hands out its features                     appendix A, figure 13
@@ -181,7 +181,7 @@ class SpadeGenerator(nn.Module):
     Args:
         in_channels: Channels of the semantics.
         out_channels: Channels of the photograph.
-        width: Channels at full size; 64 in the paper, 32 in its compact model. The coarsest blocks have 16 times as many.
+        width: Channels at full size; 64 in the paper. The coarsest blocks have 16 times as many.
         upsampling: How often the size is doubled: "normal" 5 times, "more" 6, "most" 7 (with one more block).
         norm: "instance", "batch" or "sync_batch" (the paper's).
         kernel: Of SPADE's convolutions; 3 in the paper (table 4 also has 1 and 5).

@@ -1,6 +1,6 @@
 """VGG-19 as a feature extractor for the perceptual loss, and its published weights.
 
-Simonyan and Zisserman, arXiv 1409.1556; used by pix2pixHD (section 3.3, after equation 5) and SPADE (appendix A).
+Simonyan and Zisserman, arXiv 1409.1556; used by pix2pixHD (section 4) and SPADE (appendix A).
 Images enter in [-1, 1] without ImageNet normalisation, as in the official code of both papers.
 """
 

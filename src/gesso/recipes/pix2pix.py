@@ -1,7 +1,7 @@
 """How pix2pix trains (arXiv 1611.07004, section 3; appendix 6.2; official code where the text is silent).
 
 A conditional GAN loss and L1 (equation 4); the discriminator learns first, then the generator against the updated one. Other
-objectives of the paper's section 4.1 (L1 alone, GAN without condition, ...) are a matter of `objective`, or of weights.
+objectives of the paper's section 4.2 (L1 alone, GAN without condition, ...) are a matter of `objective`, or of weights.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gesso.recipes.protocol import Batch, Engine, Phase, Players, TrainingConfig
 
 NAME = "pix2pix"
 ADVERSARIAL: dict[str, losses.Scores] = {"lsgan": losses.least_squares, "vanilla": losses.vanilla}
-# Section 4.1: which terms an objective has; the weights are what they are if they are not given.
+# Section 4.2: which terms an objective has; the weights are what they are if they are not given.
 PUBLISHED_WEIGHTS = {"lambda_gan": 1.0, "lambda_l1": 100.0, "lambda_l2": 100.0}
 TERMS: dict[str, set[str]] = {
     "L1": {"lambda_l1"},
@@ -148,7 +148,7 @@ PRESETS: dict[str, Config] = {
     # Appendix 6.2: 2975 photographs, 200 epochs, jitter and mirroring; batch 1 in the comparison of objectives (10 where U-Net
     # and encoder-decoder are compared: --batch 10). Label maps one-hot; in colours as in the paper with --input colours.
     "pix2pix-cityscapes": Config(preset="pix2pix-cityscapes", **_JITTER, **_LONG, batch=1),
-    # Section 4.5 (semantic segmentation): photograph to label map painted in its colours: --direction BtoA. The paper gives no
+    # Section 4.6 (semantic segmentation): photograph to label map painted in its colours: --direction BtoA. The paper gives no
     # numbers of its own for this task: those of labels to photograph are taken.
     "pix2pix-cityscapes-photo2labels": Config(preset="pix2pix-cityscapes-photo2labels", **_JITTER, **_LONG, batch=1),
     # Ours: trains on 2 CPU cores at 128x256. Six halvings suffice there; instance norm, so that averaged weights need no

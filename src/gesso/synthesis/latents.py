@@ -1,4 +1,4 @@
-"""The style of SPADE: one latent vector z for the whole picture (section 3.4, "Multi-modal synthesis").
+"""The style of SPADE: one latent vector z for the whole picture (section 3, multi-modal synthesis).
 
 z is drawn from a standard normal distribution, or read by the image encoder from a photograph, or chosen. `between` goes from one
 z to another.
