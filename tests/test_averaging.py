@@ -13,6 +13,7 @@ from gesso.averaging import follow, settled
 from gesso.networks import pix2pixhd
 from gesso.networks.spectral import SpectralConv2d
 from gesso.networks.sync_norm import SyncBatchNorm2d
+from gesso.recipes import spade
 
 
 def small(norm: type[nn.Module] = nn.BatchNorm2d) -> nn.Sequential:
@@ -80,3 +81,38 @@ def test_networks_that_measure_nothing_are_the_same() -> None:
         raise AssertionError("there is nothing to measure")
 
     assert settled(given, never, through) is given
+
+
+class Spy(nn.Module):
+    """Stands in for a generator, and keeps what it is handed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, semantics: Tensor, style: Tensor) -> Tensor:
+        self.seen.append(style)
+        return semantics[:, :3]
+
+
+class Encoder(nn.Module):
+    """Gives the same posterior for all photographs: mean 3, variance 4."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        mean = torch.full((len(image), 500), 3.0)
+        return mean, torch.full_like(mean, 4.0).log()
+
+
+@pytest.mark.parametrize("encoder", [False, True])
+def test_measurements_are_made_in_the_styles_of_training(encoder: bool) -> None:
+    """SPADE's statistics depend on z: means alone, or one z for all, would be too narrow."""
+    config = spade.Config(latent=500, style_encoder=encoder, crop=(64, 64), norm="sync_batch", batch=2)
+    networks: dict[str, nn.Module] = {"generator": Spy(), **({"encoder": Encoder()} if encoder else {})}
+    batch = {"semantics": torch.zeros(2, 4, 64, 64), "image": torch.zeros(2, 3, 64, 64)}
+    torch.manual_seed(0)
+    for _ in range(3):
+        spade.generate(config, networks, batch)
+    z = torch.cat(networks["generator"].seen)  # type: ignore[arg-type]
+    assert len(torch.unique(z, dim=0)) == 6
+    assert z.mean() == pytest.approx(3 if encoder else 0, abs=0.2)
+    assert z.std() == pytest.approx(2 if encoder else 1, abs=0.1)

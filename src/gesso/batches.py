@@ -90,7 +90,7 @@ def _sound(batch: dict[str, Any] | GessoError) -> dict[str, Any]:
 
 
 def with_semantics(batch: dict[str, Any], semantics: Semantics) -> dict[str, Any]:
-    """The batch with its semantics added.
+    """The batch with its semantics added, and as `seen` those of the bent layouts, where there are any.
 
     Raises:
         DataError: Source pictures have another number of channels than the first one of the data.
@@ -101,4 +101,7 @@ def with_semantics(batch: dict[str, Any], semantics: Semantics) -> dict[str, Any
             f"The source pictures {', '.join(batch['name'])} have {found.shape[1]} channels, the networks take "
             f"{semantics.channels}, as many as the first picture has. Bring all to one number of channels."
         )
-    return {**batch, "semantics": found}
+    if "seen_label" not in batch:
+        return {**batch, "semantics": found}
+    bent = {"label": batch["seen_label"], "instance": batch.get("seen_instance")}
+    return {**batch, "semantics": found, "seen": semantics.encode(bent)}

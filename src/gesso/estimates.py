@@ -213,13 +213,13 @@ def _rehearse(
     playing = Players({n: engine.wrap(network) for n, network in players.trained.items()}, players.frozen)
     optimizers: dict[str, Any] = {side: _Idle(o) for side, o in recipe.optimizers(config, players).items()}
     with Meter(t for network in networks for t in (*network.parameters(), *network.buffers())) as meter:
-        parts = [_batch(images, semantics, size) for _ in range(count)]
+        parts = [_batch(images, semantics, size, config.warp_layout > 0) for _ in range(count)]
         waiting = meter.live // count * (config.accumulate - count)
         recipe.train_step(config, playing, optimizers, parts, engine)
     return meter.flops * config.accumulate // count, meter.peak + waiting
 
 
-def _batch(images: int, semantics: Semantics, size: tuple[int, int]) -> Batch:
+def _batch(images: int, semantics: Semantics, size: tuple[int, int], bent: bool) -> Batch:
     def empty(*channels: int, kind: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(images, *channels, *size, dtype=kind)
 
@@ -227,7 +227,9 @@ def _batch(images: int, semantics: Semantics, size: tuple[int, int]) -> Batch:
     batch: Batch = {**names, "semantics": empty(semantics.channels), "image": empty(3)}
     if semantics.source_channels:
         return {**batch, "source": batch["semantics"]}
-    return {**batch, "label": empty(kind=torch.int64), "instance": empty(kind=torch.int64)}
+    maps = ["label", "instance", *(["seen_label", "seen_instance", "seen_from"] if bent else [])]
+    seen = {"seen": empty(semantics.channels)} if bent else {}
+    return {**batch, **seen, **{name: empty(kind=torch.int64) for name in maps}}
 
 
 class _Idle:

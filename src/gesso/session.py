@@ -8,12 +8,13 @@ of a saved state, so that a run killed at a border goes on like one that was not
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -77,6 +78,7 @@ class Session:
     players: Players
     optimizers: dict[str, Optimizer]
     averaged: dict[str, nn.Module]
+    measured: dict[int, Mapping[str, nn.Module]] = field(default_factory=dict)  # by step, while it is needed
 
     @property
     def config(self) -> TrainingConfig:
@@ -92,23 +94,34 @@ class Session:
         """Passes over the data in this phase before a step."""
         return (step - self.stage.first) * self.config.batch / self.samples
 
-    def for_synthesis(self) -> Mapping[str, nn.Module]:
+    def for_synthesis(self, step: int) -> Mapping[str, nn.Module]:
         """The networks that the model file holds: averaged ones where there are any, with statistics of their own."""
-        trained, synthesise = self.players.trained, self.recipe.synthesise
+        trained = self.players.trained
         if not self.averaged:
             return {n: _bare(trained[n]) for n in SYNTHESIS if n in trained}
-        torch.manual_seed(self.config.seed)
-        return settled(
-            self.averaged, self._first_batches, lambda networks, batch: synthesise(self.config, networks, batch)
-        )
+        if step not in self.measured:
+            torch.manual_seed(self.config.seed)
+            run = functools.partial(self.recipe.generate, self.config)
+            self.measured = {step: settled(self.averaged, self._first_batches, run)}
+        return self.measured[step]
 
     def _first_batches(self) -> Iterator[Batch]:
-        """The first samples as training sees them, always the same ones, on the device."""
-        keys = [(index, 0) for index in range(min(MEASURED, self.samples))]
-        size = min(self.config.batch, MEASURED_AT_ONCE)
-        for first in range(0, len(keys) - len(keys) % size or len(keys), size):
-            items = [self.data.training[key] for key in keys[first : first + size]]
-            yield with_semantics(self.fabric.to_device(collate(items)), self.data.semantics)
+        """The first samples as training sees them, always the same ones, on the device; equally large ones together."""
+        waiting: dict[torch.Size, list[dict[str, Any]]] = {}
+        full, size = set(), min(self.config.batch // self.config.accumulate, MEASURED_AT_ONCE)
+        for index in range(min(MEASURED, self.samples)):
+            item = self.data.training[index, 0]
+            shape = item["image"].shape
+            together = waiting.setdefault(shape, [])
+            together.append(item)
+            if len(together) == size:
+                full.add(shape)
+                yield self._batch(waiting.pop(shape))
+        for items in (items for shape, items in waiting.items() if shape not in full):
+            yield self._batch((items * size)[:size])  # as many as training has: one value alone cannot be normalised
+
+    def _batch(self, items: list[dict[str, Any]]) -> Batch:
+        return with_semantics(self.fabric.to_device(collate(items)), self.data.semantics)
 
 
 def total_steps(config: TrainingConfig, samples: int) -> int:
@@ -273,7 +286,7 @@ def save(session: Session, step: int) -> None:
             raise TrainingError(f"Weights of the {name} became infinite or not a number by step {step}. {RETRY}")
     document = {"samples": session.samples, "phase": stage.number, "phase_began": stage.first, "begin": session.begin}
     checkpoints.save_state(session.run / "state", step, parts_of(session), document, session.config.keep)
-    networks = session.for_synthesis()
+    networks = session.for_synthesis(step)
     info = ModelInfo(
         recipe=session.recipe.NAME,
         preset=session.config.preset,
@@ -287,6 +300,7 @@ def save(session: Session, step: int) -> None:
     )
     model = session.run / "model.safetensors"
     checkpoints.save_model(model, {n: m.state_dict() for n, m in networks.items()}, info)
+    session.measured.clear()
     if step == stage.last and stage.model:
         checkpoints.write_safely(session.run / "phases" / stage.model, lambda temporary: _same_file(model, temporary))
 

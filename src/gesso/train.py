@@ -222,7 +222,7 @@ def _rates(session: Session) -> dict[str, float]:
 
 def _show_samples(session: Session, log: RunLog, step: int) -> None:
     """Sheets of layout | generated | real for fixed samples, in evaluation mode, and their mean absolute difference."""
-    networks = session.for_synthesis()
+    networks = session.for_synthesis(step)
     modes = {name: network.training for name, network in networks.items()}
     for network in networks.values():
         network.eval()

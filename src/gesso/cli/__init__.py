@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: what it does, an example
         "gesso import latest_net_G.pth latest_net_E.pth features_clustered_010.npy --labels cityscapes -o model.safetensors",
     ),
     "info": ("Say what a model file says of itself.", "gesso info run/model.safetensors"),
+    "study": (
+        "Ask people which photographs look better: prepare a blind study, show it, count the answers.",
+        "gesso study new photographs/spade photographs/pix2pixhd -o study",
+    ),
     "styles": (
         "Find the styles of a training set's objects, store them in a model file, and show them.",
         "gesso styles run/model.safetensors --data scenes --sheet styles.png",
@@ -48,6 +52,17 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: what it does, an example
     ),
 }
 
+SUBCOMMANDS: dict[str, dict[str, tuple[str, str]]] = {  # of a command that is several
+    "study": {
+        "new": (
+            "Prepare a study of folders of photographs.",
+            "gesso study new photographs/spade photographs/pix2pixhd --real real --protocol timed -o study",
+        ),
+        "serve": ("Show a study to participants, until interrupted.", "gesso study serve study --port 8765"),
+        "tally": ("Count the answers of a study and write a report.", "gesso study tally study"),
+    },
+}
+
 
 def make_app() -> App:
     """The application, with its commands still to be imported."""
@@ -58,7 +73,13 @@ def make_app() -> App:
     )
     for name, (text, example) in COMMANDS.items():
         place = f"{name}_" if iskeyword(name) else name
-        app.command(f"gesso.cli.{place}:{place}", name=name, help=text, help_epilogue=f"Example: {example}")
+        if name in SUBCOMMANDS:
+            group = App(name=name, help=text, help_epilogue=f"Example: {example}")
+            for part, (said, shown) in SUBCOMMANDS[name].items():
+                group.command(f"gesso.cli.{place}:{part}", name=part, help=said, help_epilogue=f"Example: {shown}")
+            app.command(group)
+        else:
+            app.command(f"gesso.cli.{place}:{place}", name=name, help=text, help_epilogue=f"Example: {example}")
     return app
 
 

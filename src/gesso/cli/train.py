@@ -273,6 +273,11 @@ def open_data(
         raise ConfigError(
             "--instance-features and --label-features need label maps, which say where objects are; these data are pictures."
         )
+    if semantics.source_channels and config.warp_layout:
+        raise ConfigError(
+            "--warp-layout bends label maps for the generator, so that it learns to mend outlines; these data have pictures as "
+            "input, which have none. Leave it off; --warp bends input and target alike."
+        )
     instances = semantics.boundary or recipe.needs_instances(config)
     held_out = list(open_listing(None, apart, "").samples) if apart else _held_out(data, flags, val_split, split)
 
@@ -285,6 +290,7 @@ def open_data(
             seed=config.seed,
             instances=instances,
             warp=config.warp,
+            warp_layout=config.warp_layout,
         )
 
     painted = bool(pairs[0].source and pairs[0].label)

@@ -16,7 +16,7 @@ from gesso.agreement import refuse_foreign_instances
 from gesso.data.pairing import Sample
 from gesso.data.preprocessing import Geometry, Preprocessing, Size, apply_map, apply_photograph, apply_source
 from gesso.data.readers import Floats, Values, read_input, read_instance, read_label, read_photograph
-from gesso.data.warp import bend
+from gesso.data.warp import bend, bend_layout
 from gesso.errors import DataError, LabelError
 from gesso.labels import ByteArray, LabelSpace, colourise, components
 
@@ -33,6 +33,8 @@ class SemanticDataset(Dataset[Item]):
       map at its full resolution, before resizing (so that an object keeps one id however small it becomes);
     - "image": (3, H, W) float32 in [-1, 1], where there is a photograph; where photographs are the input, the label map painted
       in the colours of its classes, ignored pixels black;
+    - "seen_label", "seen_instance", "seen_from": (H, W) int64, what `gesso.data.warp.bend_layout` makes of the first two, in
+      training with `warp_layout`, in every item;
     - "source": (N, H, W) float32 in [-1, 1], for photo-to-photo samples, which have no label and instance;
     - "name": the sample's name;
     - "size": (H, W) before the final padding.
@@ -51,6 +53,7 @@ class SemanticDataset(Dataset[Item]):
         seed: int = 0,
         instances: bool = True,
         warp: float = 0.0,
+        warp_layout: float = 0.0,
     ) -> None:
         """Set up a dataset; files are opened only when items are asked for.
 
@@ -62,6 +65,8 @@ class SemanticDataset(Dataset[Item]):
             seed: Not negative; another seed gives other crops and flips.
             instances: Whether items hold an instance map.
             warp: 0..1, how strongly half of the training samples are bent; see `gesso.data.warp`.
+            warp_layout: 0..1, how strongly a copy of the layout of half of the training samples is bent; needs label maps as
+                input.
 
         Raises:
             DataError: There is no sample, a sample has neither label map nor source, or label maps have no label space.
@@ -74,6 +79,7 @@ class SemanticDataset(Dataset[Item]):
         self.seed = seed
         self.instances = instances
         self.warp = warp
+        self.warp_layout = warp_layout
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -98,6 +104,8 @@ class SemanticDataset(Dataset[Item]):
         item = self._pictures(sample, rng) if sample.source else self._layout(sample, rng)
         if self.warp and rng:
             bend(item, self.warp, rng, painted=bool(sample.source and sample.label))
+        if self.warp_layout and rng:  # last, so that what is drawn before stays as it is without
+            bend_layout(item, self.warp_layout, rng)
         return item
 
     def _layout(self, sample: Sample, rng: np.random.Generator | None) -> Item:

@@ -1,17 +1,20 @@
-"""Random smooth bending of a sample, layout and photograph alike, so that few layouts are not learned by heart.
+"""Random smooth bending of samples, so that few layouts are not learned by heart.
 
 Katiyar and Khoreva 2020, "Improving Augmentation and Evaluation Schemes for Semantic Image Synthesis" (arXiv 2011.12636),
-bend the shapes in the label map that the generator is given and leave photograph and loss as they are: what they teach it is
-to mend shapes. Here layout and photograph are bent **alike**, so that every pair that the networks see is a true one. What is
-kept of the paper is its purpose, that the generator meets more shapes than there are layouts; what is given up is the mending,
-because an editor of layouts wants outlines where they were drawn. (Bending the layout alone, for D too, would show it as real
-what does not fit together, and teach both networks that outlines do not matter.) That photographs are bent does not carry over
-to what is generated for straight layouts: the bend stands in the layout, on which everything is conditioned.
+bend the shapes in the label map that the generator is given and leave everything else as it is, photograph, losses and what
+the discriminator sees: they teach the generator to mend shapes. That is `bend_layout` (setting `warp_layout`).
+
+`bend` (setting `warp`) is ours: layout and photograph are bent **alike**, so that every pair that the networks see is a true
+one. It keeps the paper's purpose, that the generator meets more shapes than there are layouts, and gives up the mending,
+because an editor of layouts wants outlines where they were drawn. That photographs are bent does not carry over to what is
+generated for straight layouts: the bend stands in the layout, on which everything is conditioned. (What neither does is to
+bend the layout for D too but not the photograph: D would be shown as real what does not fit together.)
 
 The displacement is a cubic B-spline over square cells, `CELLS` of them along the shorter side, its control points drawn evenly
 from +-strength/4 of a cell and 0 at the rim, so that nothing comes in from outside. The slope of a B-spline is at most the
 largest difference of neighbouring control points over a cell: here strength/2 in each direction, together at most strength.
-Up to a strength of 1 nothing can therefore fold, and no class can appear that was not there.
+Up to a strength of 1 nothing can therefore fold, and no class can appear that was not there. Spline, range and share are ours
+for both; the paper's warp is a random local deformation likewise.
 """
 
 from __future__ import annotations
@@ -45,6 +48,32 @@ def bend(item: dict[str, Any], strength: float, rng: np.random.Generator, painte
     for name, value in found.items():
         mixing = value.is_floating_point() and not (painted and name == "image")
         item[name] = bend_picture(value, field) if mixing else bend_map(value, field)
+
+
+def bend_layout(item: dict[str, Any], strength: float, rng: np.random.Generator) -> None:
+    """Put a bent copy of an item's layout beside it, which stays as it is; for half of the samples a straight copy.
+
+    Adds, (H, W) int64 each: "seen_label"; "seen_instance" where there is an instance map; "seen_from", for each pixel the
+    number (row * W + column) of the pixel that it was taken from, to lay other maps over the bent objects.
+
+    Args:
+        item: Of `gesso.data.dataset`, with a label map.
+        strength: 0..1.
+        rng: The sample's own random numbers, behind all others.
+    """
+    label: Tensor = item["label"]
+    maps = {"label": label, "from": torch.arange(label.numel()).view_as(label)}
+    if "instance" in item:
+        maps["instance"] = item["instance"]
+    field = draw(tuple(label.shape), strength, rng)
+    for name, values in maps.items():
+        item[f"seen_{name}"] = values if field is None else bend_map(values, field)
+
+
+def lay(values: Tensor, places: Tensor) -> Tensor:
+    """(B, C, H, W) over bent objects: each pixel gets what its origin has, by the "seen_from" (B, H, W) of a batch."""
+    origin = places.flatten(1).unsqueeze(1).expand(-1, values.shape[1], -1)  # (B, C, H * W)
+    return values.flatten(2).gather(2, origin).view(values.shape)
 
 
 def draw(size: tuple[int, ...], strength: float, rng: np.random.Generator) -> Field | None:

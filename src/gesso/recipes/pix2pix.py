@@ -236,13 +236,23 @@ def needs_instances(config: Config) -> bool:
 
 
 def synthesise(config: Config, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
-    """Photographs (B, 3, H, W) in [-1, 1]; in `eval()` without dropout and always of the same noise, so that they compare."""
+    """Photographs (B, 3, H, W) in [-1, 1]; in `eval()` without dropout; always of the same noise, so that they compare."""
     generator, semantics = players["generator"], batch["semantics"]
     if not config.noise_channels:
         return generator(semantics)
-    source = None if generator.training else torch.Generator().manual_seed(config.seed)
-    shape = (len(semantics), config.noise_channels, *semantics.shape[2:])
-    noise = torch.randn(shape, generator=source)  # on the CPU: alike on every device
+    source = torch.Generator().manual_seed(config.seed)
+    noise = torch.randn(len(semantics), config.noise_channels, *semantics.shape[2:], generator=source)
+    return generator(semantics, noise.to(semantics))
+
+
+def generate(config: Config, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
+    """Photographs from new noise, and from bent layouts where there are any; dropout is as the generator's mode has it."""
+    generator, semantics = players["generator"], batch.get("seen", batch["semantics"])
+    if not config.noise_channels:
+        return generator(semantics)
+    noise = torch.randn(
+        len(semantics), config.noise_channels, *semantics.shape[2:]
+    )  # on the CPU: alike on every device
     return generator(semantics, noise.to(semantics))
 
 
@@ -315,14 +325,14 @@ def train_step(
     generator, totals = players.trained["generator"], dict[str, Tensor]()
     images = [batch["image"] for batch in parts]
     changes = [augment.draw(config.diffaugment, len(x), x.shape[2], x.shape[3], x.device) for x in images]
-    whole = synthesise(config, players.trained, parts[0]) if len(parts) == 1 else None  # (B, 3, H, W)
+    whole = generate(config, players.trained, parts[0]) if len(parts) == 1 else None  # (B, 3, H, W)
 
     if config.lambda_gan:
         discriminator = players.trained["discriminator"]
         optimizers["discriminator"].zero_grad()
         for number, (batch, changed) in enumerate(zip(parts, changes, strict=True), start=1):
             with torch.no_grad():
-                fake = whole.detach() if whole is not None else synthesise(config, players.trained, batch)
+                fake = whole.detach() if whole is not None else generate(config, players.trained, batch)
             last = number == len(parts)
             found = discriminator_losses(config, discriminator, fake, batch, changed, len(parts), last, engine)
             _add(totals, found, len(parts))
@@ -332,7 +342,7 @@ def train_step(
     optimizers["generator"].zero_grad()
     for number, (batch, changed) in enumerate(zip(parts, changes, strict=True), start=1):
         with engine.no_backward_sync(generator, enabled=number < len(parts)):
-            fake = whole if whole is not None else synthesise(config, players.trained, batch)
+            fake = whole if whole is not None else generate(config, players.trained, batch)
             found = generator_losses(config, players, fake, batch, changed, engine)
             engine.backward(torch.stack(list(found.values())).sum() / len(parts))
         watched = {} if config.lambda_gan else {"saturation": saturation(fake, batch["image"])}

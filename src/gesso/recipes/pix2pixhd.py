@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from gesso import losses
+from gesso.data.warp import lay
 from gesso.labels import Semantics, instance_keys
 from gesso.networks import pix2pixhd as networks
 from gesso.networks.frugal import checkpoint_activations
@@ -247,11 +248,26 @@ def needs_instances(config: Config) -> bool:
 
 def synthesise(config: Config, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
     """Photographs (B, 3, H, W) in [-1, 1]; with an encoder, in the style of the batch's own photographs (section 3.4)."""
-    style = None
-    if "encoder" in players:
-        regions = batch["label"] if config.label_features else instance_keys(batch["label"], batch["instance"])
-        style = players["encoder"](batch["image"], regions)
-    return players["generator"](batch["semantics"], style)
+    return players["generator"](batch["semantics"], _own_style(config, players, batch))
+
+
+def _own_style(config: Config, players: Mapping[str, nn.Module], batch: Batch) -> Tensor | None:
+    """Features (B, F, H, W) of the batch's photographs, pooled over the objects there, or zeros; None without an encoder."""
+    if "encoder" not in players:
+        return None
+    if "image" not in batch:  # the middle of the encoder's range
+        return batch["semantics"].new_zeros(len(batch["semantics"]), config.features, *batch["semantics"].shape[2:])
+    regions = batch["label"] if config.label_features else instance_keys(batch["label"], batch["instance"])
+    features: Tensor = players["encoder"](batch["image"], regions)
+    return features
+
+
+def generate(config: Config, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
+    """As `synthesise`, but from bent layouts where there are any: features are pooled over straight objects, laid over bent."""
+    style = _own_style(config, players, batch)
+    if style is not None and "seen_from" in batch:
+        style = lay(style, batch["seen_from"])  # (B, F, H, W)
+    return players["generator"](batch.get("seen", batch["semantics"]), style)
 
 
 def generator_losses(
@@ -317,7 +333,7 @@ def train_step(
             real = [[layer.detach() for layer in layers] for layers in scores]
             del scores
 
-            fake = synthesise(config, players.trained, batch)  # (B, 3, H, W)
+            fake = generate(config, players.trained, batch)  # (B, 3, H, W)
             discriminator.requires_grad_(False)  # the generator's loss leaves no gradient in D
             found = generator_losses(
                 config, players, fake, batch, discriminator(changed(torch.cat([semantics, fake], dim=1))), real, engine

@@ -60,6 +60,13 @@ class TrainingConfig(BaseModel):
         description="strength, 0 to 1, of random smooth bending of half of the training samples, layout and photograph alike, "
         "for few photographs; 0 is off",
     )
+    warp_layout: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="strength, 0 to 1, of random smooth bending of the layout that the generator is given, and of nothing else, "
+        "for half of the training samples: it learns to mend outlines; 0 is off",
+    )
     precision: Literal["32", "32-true", "bf16-mixed"] = Field("32-true", description="number format of the arithmetic")
     checkpoint_activations: bool = Field(
         False, description="compute activations again in the backward pass instead of keeping them, to save memory"
@@ -173,7 +180,10 @@ class Recipe(Protocol):
         """Whether batches must hold instance maps, beyond those for the boundary channel."""
 
     def synthesise(self, config: Any, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
-        """Photographs of a batch, for samples and validation."""
+        """Photographs of a batch, for samples and validation: always the same. There may be no `image` in the batch."""
+
+    def generate(self, config: Any, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
+        """Photographs of a batch in random styles, as the generator makes them while it is trained."""
 
     def train_step(
         self, config: Any, players: Players, optimizers: Mapping[str, Optimizer], parts: Sequence[Batch], engine: Engine

@@ -320,11 +320,11 @@ def needs_instances(config: Config) -> bool:
 def synthesise(config: Config, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
     """Photographs (B, 3, H, W) in [-1, 1], the same at every call.
 
-    With an encoder in the style of the batch's own photographs: the mean of what it gives. With a style vector but no encoder,
-    vectors from N(0, 1) by the run's seed.
+    With an encoder in the style of the batch's own photographs: the mean of what it gives. Without an encoder, or without
+    photographs, style vectors are from N(0, 1) by the run's seed.
     """
     style = None
-    if "encoder" in players:
+    if "encoder" in players and "image" in batch:
         style, _ = players["encoder"](batch["image"])
     elif config.latent_size:
         generator = torch.Generator().manual_seed(config.seed)
@@ -334,6 +334,11 @@ def synthesise(config: Config, players: Mapping[str, nn.Module], batch: Batch) -
 
 
 # ------------------------------------------------------------------------------------------------------------------ a step
+
+
+def generate(config: Config, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
+    """Photographs in random styles: around those of their own photographs, or from N(0, 1)."""
+    return _forward(config, players, batch)[0]
 
 
 def train_step(
@@ -372,7 +377,7 @@ def train_step(
 def _generator_part(config: Config, players: Players, batch: Batch, engine: Engine, parts: int) -> dict[str, Tensor]:
     """Gradients of generator and encoder from one part of a batch; the terms of their loss."""
     discriminator = players.trained["discriminator"]
-    fake, posterior = _forward(config, players, batch)
+    fake, posterior = _forward(config, players.trained, batch)
     discriminator.requires_grad_(False)  # the generator's loss leaves no gradient in D
     judged, real = _judge(config, discriminator, batch, fake)
     found = generator_losses(config, players, fake, batch, judged, real, engine)
@@ -390,7 +395,7 @@ def _discriminator_part(
 ) -> dict[str, Tensor]:
     """Gradients of the discriminators from one part of a batch; the terms of their loss, which is not halved; monitors."""
     with torch.no_grad():
-        fake, _ = _forward(config, players, batch)
+        fake, _ = _forward(config, players.trained, batch)
     judged, real = _judge(config, players.trained["discriminator"], batch, fake)
     _, adversarial = ADVERSARIAL[config.gan]
     found = {
@@ -420,15 +425,17 @@ def generator_losses(
     return found
 
 
-def _forward(config: Config, players: Players, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+def _forward(
+    config: Config, players: Mapping[str, nn.Module], batch: Batch
+) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
     """Photographs (B, 3, H, W) in random styles and, with an encoder, the mean and log-variance (B, latent) of its styles."""
     style = posterior = None
-    if "encoder" in players.trained:
-        mu, logvar = posterior = players.trained["encoder"](batch["image"])
+    if "encoder" in players:
+        mu, logvar = posterior = players["encoder"](batch["image"])
         style = mu + _normal_like(mu) * (0.5 * logvar).exp()  # reparameterisation (appendix A)
     elif config.latent_size:
         style = _normal_like(batch["semantics"].new_empty(len(batch["semantics"]), config.latent_size))
-    return players.trained["generator"](batch["semantics"], style), posterior
+    return players["generator"](batch.get("seen", batch["semantics"]), style), posterior
 
 
 def _normal_like(tensor: Tensor) -> Tensor:

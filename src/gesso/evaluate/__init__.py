@@ -1,0 +1,11 @@
+"""Measuring: each module is one family of numbers; the protocol stands beside every number.
+
+segmentation    accuracy and IoU of re-segmented results, from one confusion matrix
+features        pictures to feature vectors, kept on the disk
+fid             Fréchet and kernel distances between two sets of pictures
+neighbours      precision, recall, density and coverage
+diversity       how far apart results for one layout are
+faithfulness    where a result does not show what its layout says, and at which objects
+paired          L1, PSNR and SSIM against the photograph that belongs to the layout
+intervals       how sure a number is
+"""
