@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from gesso.checkpoints import load_model, read_info, save_model, states
 from gesso.cli import COMMANDS, main
+from gesso.cli.train import Settings, resolve
 from gesso.data.spaces import published
 from gesso.errors import DataError
 from gesso.recipes import RECIPES
@@ -434,13 +435,50 @@ def test_a_bad_config(gesso: Any, tiny_dataset: Path, tmp_path: Path, text: str,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "flags", "said"),
+    [
+        ("", "--objective GAN --lambda-l1 50", ("--lambda-l1 50 contradicts --objective GAN", "--lambda-gan above 0")),
+        ("", "--objective L1 --lambda-l1 0", ("--lambda-l1 0", "contradicts --objective L1", "--lambda-l1 above 0")),
+        ("", "--objective GAN --conditional", ("--conditional contradicts --objective GAN", "--no-conditional")),
+        ("objective: cGAN", "--no-conditional", ("--no-conditional contradicts objective cGAN in", "settings.yaml")),
+        ("objective: GAN\nlambda_l2: 5", "", ("lambda_l2 5 in", "settings.yaml contradicts objective GAN")),
+        ("objective: GAN", "--lambda-l1 7", ("--lambda-l1 7 contradicts objective GAN in", "--objective ''")),
+        ("objective: [L1]", "", ("settings.yaml: objective ['L1']: Input should be",)),
+        ("objective: L1\nlambda_gan: [1]", "", ("settings.yaml: lambda_gan [1]: Input should be a valid number",)),
+    ],
+)
+def test_an_objective_and_weights_that_contradict_it(
+    gesso: Any, tiny_dataset: Path, tmp_path: Path, text: str, flags: str, said: tuple[str, ...]
+) -> None:
+    (tmp_path / "settings.yaml").write_text(f"preset: pix2pix-small\n{text}\n")
+    words = ["--config", tmp_path / "settings.yaml", *flags.split(), "--out", tmp_path / "run", "--dry-run"]
+    refused(gesso("train", tiny_dataset, *words), *said)
+
+
+def test_an_objective_by_flag_wins_over_a_file(tmp_path: Path) -> None:
+    def resolved(document: dict[str, Any], **flags: Any) -> Any:
+        return resolve("pix2pix-small", document, Settings(**flags))[1]
+
+    first = resolved({}, objective="L1", lambda_l1=10)
+    assert (first.lambda_gan, first.lambda_l1) == (0, 10)
+    document = {**json.loads(first.model_dump_json()), "__file__": "config.json"}
+    assert resolved(document) == first, "what a run keeps contradicts nothing"
+    other = resolved(document, objective="GAN")
+    assert (other.lambda_gan, other.lambda_l1, other.conditional) == (1, 0, False)
+    by_hand = resolved(document, objective="", lambda_gan=2)
+    assert (by_hand.lambda_gan, by_hand.lambda_l1) == (2, 10)
+
+
 def test_bad_flags(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
     words = ("train", tiny_dataset, "--out", tmp_path / "run")
     refused(gesso(*words, "--config", tmp_path / "none.yaml"), tmp_path / "none.yaml", "No such file")
     refused(gesso(*words, "--batch", 0), "--batch 0: Input should be greater than or equal to 1")
     refused(gesso(*words, "--crop", 0, 16), "--crop 0: Input should be greater than 0")
     refused(gesso(*words, "--preset", "pix2pixhd-smal"), "did you mean pix2pixhd-small?")
-    refused(gesso(*words, "--upsampling", "more"), "--upsampling is a setting of spade", "pix2pixhd-small is pix2pixhd's")
+    refused(
+        gesso(*words, "--upsampling", "more"), "--upsampling is a setting of spade", "pix2pixhd-small is pix2pixhd's"
+    )
     refused(gesso(*words, "--gan", "hinge"), "--gan 'hinge': Input should be 'lsgan' or 'vanilla'")
     refused(gesso(*words, "--device", "abacus"), "'abacus' is not available")
     refused(gesso(*words, "--space", "mars"), "neither a published label space nor a file")

@@ -293,7 +293,9 @@ def test_a_model_of_label_maps_says_what_its_pictures_mean(gesso: Any, tiny_data
     run = tmp_path / "run"
     worked(gesso(*begin(run, tiny_dataset, "--direction", "BtoA")))
     model, made = run / "model.safetensors", ("--out", tmp_path / "made", "--device", "cpu")
-    refused(gesso("generate", model, tiny_dataset, *made), "holds label maps", "--direction BtoA")
+    refused(
+        gesso("generate", model, tiny_dataset, "--direction", "AtoB", *made), "holds label maps", "--direction BtoA"
+    )
     worked(gesso("generate", model, tiny_dataset / "val" / "images", *made))  # photographs alone
     other = tmp_path / "facades.json"
     published("facades").save(other)

@@ -59,7 +59,7 @@ def multiply(
     return {}
 
 
-LINEAR: Any = SimpleNamespace(build=one_layer, train_step=multiply)
+LINEAR: Any = SimpleNamespace(build=one_layer, optimizers=lambda config, players: {}, train_step=multiply)
 
 
 @pytest.mark.parametrize(("accumulate", "ema"), [(1, 0.0), (2, 0.0), (4, 0.9)])
@@ -131,7 +131,9 @@ def build_with_encoder(config: Any, semantics: Semantics) -> Players:
 
 
 def test_pooling_over_instances_is_estimated_too() -> None:
-    with_encoder: Any = SimpleNamespace(build=build_with_encoder, train_step=pix2pixhd.train_step)
+    with_encoder: Any = SimpleNamespace(
+        build=build_with_encoder, optimizers=pix2pixhd.optimizers, train_step=pix2pixhd.train_step
+    )
     found = estimate(with_encoder, SMALL, CAMVID, (64, 128), measure=False)
     assert found.parameters["encoder"] == sum(p.numel() for p in InstanceEncoder(features=3).parameters())
     assert found.memory > of_small().memory + 4 * 4 * found.parameters["encoder"]  # weights, moments, average
@@ -161,6 +163,7 @@ def build_with_checkpointing(config: Any, semantics: Semantics) -> Players:
 SAVING: Any = SimpleNamespace(
     NAME="saving",
     build=build_with_checkpointing,
+    optimizers=pix2pixhd.optimizers,
     train_step=pix2pixhd.train_step,
     multiple=pix2pixhd.multiple,
 )

@@ -287,10 +287,21 @@ def test_every_command_is_documented() -> None:
     assert [c for c in commands() if not names_word(help_text(), c)] == [], "gesso --help lists every command"
 
 
+def parts(command: str) -> tuple[str, ...]:
+    """The commands of a command that is several, such as `gesso study new`."""
+    return tuple(importlib.import_module("gesso.cli").SUBCOMMANDS.get(command, ()))
+
+
 def test_every_commands_help_shows_an_example() -> None:
-    for command in commands():
-        text = help_text(command)
-        assert "Example" in text and f"gesso {command}" in text.split("Example", 1)[1], text
+    for words in [(c,) for c in commands()] + [(c, part) for c in commands() for part in parts(c)]:
+        text = help_text(*words)
+        assert "Example" in text and f"gesso {' '.join(words)}" in text.split("Example", 1)[1], text
+
+
+def test_every_part_of_a_command_is_documented() -> None:
+    documents = "\n".join(read(path) for path in DOCUMENTS)
+    missing = [f"{c} {part}" for c in commands() for part in parts(c) if not names_word(documents, f"gesso {c} {part}")]
+    assert missing == []
 
 
 def test_every_preset_is_documented() -> None:
@@ -385,7 +396,8 @@ def test_shell_snippet_commands_and_flags_exist() -> None:
     assert lines, "the documents show the command line"
     for words in lines:
         assert words[0].startswith("-") or words[0] in commands(), f"the documents show `gesso {' '.join(words)}`"
-        text = help_text() if words[0].startswith("-") else help_text(words[0])
+        known = [] if words[0].startswith("-") else words[: 1 + (words[1:2] != [] and words[1] in parts(words[0]))]
+        text = help_text(*known)
         assert unknown_flags(words, text) == [], f"gesso {' '.join(words)}"
 
 

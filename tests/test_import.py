@@ -572,6 +572,9 @@ def test_the_first_tensor_missing_is_named(refuse: Refuse, files: dict[str, Path
         ("G --labels toy -o E E", "is one of the files that are read"),
         ("G --labels toy -o D --discriminator D --run new", "is one of the files that are read"),
         ("G --labels space -o space", "is one of the files that are read"),
+        ("G --labels toy --options said -o said", "is one of the files that are read"),
+        ("G --labels toy -o opt", "is one of the files that are read"),
+        ("G --labels toy --options said -o train_opt", "is one of the files that are read"),
         ("G --labels toy -o folder", "is a folder: give the path of a file"),
         ("G --labels toy --discriminator D --run folder", "is there already and not an empty folder"),
         ("G --labels toy --discriminator D --run G", "is there already and not an empty folder"),
@@ -588,6 +591,9 @@ def test_places_that_cannot_be_written_and_discriminators_that_do_not_fit(
     names["inside"] = names["new"] / "model.safetensors"
     names["folder"].mkdir()
     (names["folder"] / "file").write_text("kept")
+    for name, place in (("said", "said.txt"), ("opt", "opt.txt"), ("train_opt", "train_opt.txt")):
+        names[name] = files["G"].parent / place
+        names[name].write_text("model: pix2pixHD")
     TOY.save(names["space"])
     WRONG["G2"](names["G2"])
     with_features = Discriminators(CLASSES + 1 + FEATURES + 3, 4, 1, 2, instance, with_features=True)

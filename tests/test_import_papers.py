@@ -206,6 +206,33 @@ def test_label_maps_in_colours(make: Any) -> None:
     assert hot.info.semantics == Semantics(classes=CLASSES)
 
 
+@pytest.mark.parametrize(("classes", "flags", "painted"), [
+    (2, "", True), (3, "", True), (3, "--no-boundary", False), (2, "--boundary", False), (2, "--dont-care", False)
+])  # fmt: skip
+def test_three_channels_are_colours_unless_more_is_said(
+    make: Any, tmp_path: Path, classes: int, flags: str, painted: bool
+) -> None:
+    few = TOY.model_copy(update={"classes": TOY.classes[:classes]})
+    few.save(tmp_path / "few.json")
+    model, said = make(unet(3, 5), flags=f"--labels {tmp_path / 'few.json'} {flags}")
+    found = model.info.semantics
+    assert bool(found.colours) == painted and found.channels == 3 and found.classes == classes
+    assert ("in their colours" in said) == painted
+    assert (found.boundary, found.dont_care) == (flags == "--boundary", flags == "--dont-care")
+
+
+def test_pix2pix_has_boundaries_where_they_are_asked_for(gesso: Command, make: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "G.pth", unet(CLASSES + 1, 5))
+    ended = gesso("import", path, "--labels", "toy", "-o", tmp_path / "model.safetensors")
+    wanted = f"name a label space of {CLASSES + 1} classes with --labels"
+    refused(ended, f"takes {CLASSES + 1} channels", "give --boundary", "give --dont-care", wanted)
+    assert "leave out --no-boundary" not in ended.err
+    model, _ = make(path, flags="--labels toy --boundary")
+    assert model.info.semantics == Semantics(classes=CLASSES, boundary=True)
+    model, _ = make(path, flags="--labels toy --dont-care")
+    assert model.info.semantics == Semantics(classes=CLASSES, dont_care=True)
+
+
 def test_the_options_of_pix2pix(make: Any, tmp_path: Path) -> None:
     options(tmp_path, model="pix2pix", netG="unet_128", no_dropout=True, crop_size=128, preprocess="resize_and_crop")
     model, said = make(unet(3, 6), flags="--labels none")
@@ -213,6 +240,13 @@ def test_the_options_of_pix2pix(make: Any, tmp_path: Path) -> None:
     wanted = {"resize": "fixed", "height": 128, "width": 128}
     assert {key: model.info.preprocessing[key] for key in wanted} == wanted
     assert "opt.txt" in said and "resized to 128x128" in said
+
+
+@pytest.mark.parametrize("preprocess", ["scale_width_and_crop", "crop", "scale_width", "none"])
+def test_only_what_was_resized_to_the_crop_is(make: Any, tmp_path: Path, preprocess: str) -> None:
+    options(tmp_path, model="pix2pix", netG="unet_256", crop_size=360, preprocess=preprocess)
+    model, said = make(unet(3, 6), flags="--labels none")
+    assert model.info.preprocessing["resize"] == "none" and "360" not in said
 
 
 def test_resnet_generators_are_refused_in_words(gesso: Command, tmp_path: Path) -> None:

@@ -17,15 +17,19 @@ from PIL import Image
 from scipy import stats
 
 import gesso as gesso_package
-from gesso.checkpoints import Model, load_model
+from gesso.checkpoints import Model, load_model, save_model
+from gesso.data.dataset import SemanticDataset
+from gesso.data.pairing import Sample
+from gesso.data.preprocessing import Preprocessing
 from gesso.errors import ConfigError, DataError, LabelError, ModelFileError, StyleError
 from gesso.labels import LabelSpace
+from gesso.pictures import to_uint8
 from gesso.synthesis.latents import between, drawn
 from gesso.synthesis.style import Style
 from gesso.synthesis.styles import find_styles
 from gesso.synthesis.synthesizer import Synthesizer, load, read_record, read_style, save_png
 from styled import SIZE, SPACE, photograph, scene, write_scenes, write_styled_model
-from support import refused
+from support import refused, write_chunk
 from whole_styled import LATENT, write_spade_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -100,7 +104,7 @@ def test_drawn_numbers_are_standard_normal() -> None:
     assert not np.array_equal(drawn(7, 256), drawn(8, 256))
 
 
-numbers = st.floats(-5, 5, width=32)
+numbers = st.floats(-10, 10, width=32)
 pairs = st.integers(2, 12).flatmap(lambda n: st.tuples(*(st.lists(numbers, min_size=n, max_size=n),) * 2))
 
 
@@ -111,7 +115,13 @@ def test_the_length_changes_evenly_and_nothing_leaves_the_range(pair: Any, t: fl
     middle = between(first, second, t)
     a, b, m = (np.linalg.norm(z) for z in (first, second, middle))
     assert m <= (1 - t) * a + t * b + 1e-5
-    if min(a, b) > 1e-3 and 0.01 < np.arccos(np.clip(np.dot(first, second) / (a * b), -1, 1)) < 3.1:
+    assert np.abs(middle).max() <= 10
+    Style(z=middle)
+    if (
+        np.abs(middle).max() < 10
+        and min(a, b) > 1e-3
+        and 0.01 < np.arccos(np.clip(np.dot(first, second) / (a * b), -1, 1)) < 3.1
+    ):
         assert m == pytest.approx((1 - t) * a + t * b, rel=1e-4, abs=1e-6)
 
 
@@ -127,6 +137,14 @@ def test_the_direction_turns_evenly() -> None:
     a, b = drawn(1, 256), drawn(2, 256)
     way = np.array([between(a.tolist(), b.tolist(), t) for t in np.linspace(0, 1, 9)])
     assert (np.diff(np.linalg.norm(way - a, axis=1)) > 0).all()
+
+
+def test_what_would_leave_the_range_is_cut() -> None:
+    right, left = (10.0, 10.0, 0.0, 3.0), (-10.0, 10.0, 0.0, 3.0)
+    middle = between(right, left, 0.5)
+    assert middle[:3] == pytest.approx((0.0, 10.0, 0.0), abs=1e-6)
+    assert max(middle) == 10.0 and 3 < middle[3] < 10
+    assert Style(z=middle).z == middle
 
 
 @pytest.mark.parametrize(("second", "t"), [(Z[:-1], 0.5), (Z, -0.1), (Z, 1.5), (Z, float("nan"))])
@@ -177,10 +195,10 @@ def test_batches(synth: Synthesizer) -> None:
     stack = np.stack([label(), other])
     same = synth(stack, seed=4)
     for image, one in zip(same, stack, strict=True):  # one seed is one z for all, wherever a layout stands
-        assert np.abs(synth(one, seed=4).astype(int) - image).max() <= 1
+        assert np.array_equal(synth(one, seed=4), image)
     each = [Style(seed=9), Style(z=Z)]
     for image, one, style in zip(synth(stack, style=each, seed=4), stack, each, strict=True):
-        assert np.abs(synth(one, style=style).astype(int) - image).max() <= 1
+        assert np.array_equal(synth(one, style=style), image)
     with pytest.raises(StyleError, match="1 of type Style came as style for 2 layouts"):
         synth(stack, style=[Style()])
 
@@ -201,7 +219,7 @@ def test_a_model_that_does_not_know_its_grid_depends_on_each_layout_alone(tmp_pa
         (Style(classes={"car": 3}), r"A style was chosen for class car, but this model's style is one vector z of 8 numbers"),
         (Style(instances={"26001": 3}), r"chosen for object 26001, but .* Choose a seed, a z, or a photograph \(--style-image\)"),
         (Style(noise=False), "No noise was chosen, but this model's style is one vector z"),
-        (Style(z=(0.5, 1.0)), "The z that was chosen has 2 numbers; this model's has 8"),
+        (Style(z=(0.5, 1.0)), r"The z that was chosen has 2 numbers; this model's has 8, so it is .* Choose a seed, a photograph"),
     ],
 )  # fmt: skip
 def test_choices_that_do_not_fit(synth: Synthesizer, style: Style, said: str) -> None:
@@ -342,7 +360,7 @@ def test_seeds(generate: Any, synth: Synthesizer, tmp_path: Path) -> None:
     assert np.array_equal(series["one-000.png"], found["one.png"])
     assert np.array_equal(series["two-002.png"], synth(scene(right=99)[0], seed=9))
     batched = made(generate, "--seed", 7, "--batch", 2, out="batched")
-    assert all(np.abs(batched[name].astype(int) - found[name]).max() <= 1 for name in found)
+    assert all(np.array_equal(batched[name], found[name]) for name in found)
 
 
 def test_a_photograph_of_another_shape_without_labels(
@@ -413,13 +431,16 @@ def test_interpolation(generate: Any, synth: Synthesizer, scenes: Path, tmp_path
         (["--style-image", "a.png", "--style-labels", "b.png"], ["--style-labels was given"]),
         (["--style-image", "none.png"], ["none.png does not exist"]),
         (["--style-file", "z.json", "--random-styles", "2"], ["would be the same, as z.json holds its z"]),
-        (["--style-file", "short.json"], ["has 2 numbers; this model's has 8"]),
-        (["--style-file", "car.json"], ["A style was chosen for class car, but this model's style is one vector z"]),
+        (["--style-file", "short.json"], ["--style-file short.json: The z that was chosen has 2 numbers; this model's has 8"]),
+        (["--style-file", "car.json"], ["--style-file car.json: A style was chosen for class car, but this model's style is one vector z"]),
         (["--interpolate", "1", "car=3"], ["'car=3' is no style of this model: give a seed"]),
         (["--interpolate", "1", "-1"], ["seed is -1"]),
         (["--interpolate", "1", "gone.png"], ["Cannot read a style from gone.png"]),
         (["--interpolate", "1", "gone.jpg"], ["gone.jpg does not exist"]),
-        (["--interpolate", "1", "short.json"], ["has 2 numbers"]),
+        (["--interpolate", "1", "short.json"], ["--interpolate short.json: The z that was chosen has 2 numbers"]),
+        (["--style-file", "z.json", "--style-image", "a.png"], ["each give a whole style: choose one. --interpolate A B goes"]),
+        (["--style-labels", "b.png"], ["--style-labels was given, but this model's style is one vector z"]),
+        (["--steps", "4"], ["--steps counts the pictures of --interpolate"]),
         (["--interpolate", "1", "2", "--style-file", "z.json"], ["names both styles, and --style-file a third one"]),
         (["--statistics", "picture"], ["statistics 'picture'", "this model has no such batch norm"]),
     ],
@@ -434,6 +455,91 @@ def test_what_is_refused_before_anything_is_written(
     ended, pictures = generate(*words)
     refused(ended, *said)
     assert not pictures
+
+
+ODD_CHUNKS = {
+    "5": "is not what gesso writes: '5' came",
+    "[1]": "is not what gesso writes",
+    "[]": "is not what gesso writes",
+    "null": "is not what gesso writes",
+    "car=3": "is not what gesso writes: 'car=3' came",
+    "[" * 100_000: "is not what gesso writes",
+    '{"seed": "x"}': "The style in odd.png is not valid: seed: Input should be a valid integer",
+    '{"seed": -3}': "The style in odd.png is not valid: seed: Input should be greater than or equal to 0",
+    '{"seed": 1.5}': "The style in odd.png is not valid: seed: Input should be a valid integer",
+    '{"seed": 1, "style": 5}': "The style in odd.png is not valid",
+    '{"seed": 1, "style": []}': "The style in odd.png is not valid",
+    '{"seed": 1, "style": {"seed": -3}}': "The style in odd.png is not valid: seed",
+}
+
+
+@pytest.mark.parametrize("chunk", ODD_CHUNKS, ids=lambda chunk: chunk[:20])
+@pytest.mark.parametrize("words", [["--style-file"], ["--interpolate", "1"]])
+def test_pictures_with_text_that_gesso_did_not_write(
+    generate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], chunk: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_chunk(tmp_path / "odd.png", chunk)
+    ended, pictures = generate(*words, "odd.png")
+    refused(ended, "odd.png", ODD_CHUNKS[chunk])
+    assert not pictures
+
+
+def test_a_deep_json_is_no_style(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(StyleError, match=r"deep.json is not JSON"):
+        read_style(tmp_path / "deep.json")
+
+
+def test_statistics_of_a_record_are_said_as_they_are(generate: Any, synth: Synthesizer, tmp_path: Path) -> None:
+    path = write_chunk(tmp_path / "odd.png", json.dumps({"model": "other", "seed": 1, "statistics": "[/red]"}))
+    ended, _ = generate("--style-file", path)
+    assert ended.code == 0 and "odd.png was made by another model" in ended.out and "--statistics [/red]" in ended.out
+
+
+def test_ends_at_the_edge_of_the_range(generate: Any, tmp_path: Path) -> None:
+    for name, first in (("a", 10.0), ("b", -10.0)):
+        Style(z=(first, 10.0) + (0.0,) * (LATENT - 2)).save(tmp_path / f"{name}.json")
+    ends = tmp_path / "a.json", tmp_path / "b.json"
+    made(generate, "--interpolate", *ends, "--steps", 3, "--limit", 1)
+    assert read_style(tmp_path / "out" / "one-001.png").z == pytest.approx(
+        (0.0, 10.0) + (0.0,) * (LATENT - 2), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("trained", "seen"),
+    [
+        ({"resize": "fixed", "height": 20, "width": 50}, (20, 50)),
+        ({"resize": "fixed", "height": 60, "width": 99, "crop": (20, 50)}, (20, 50)),
+        ({"resize": "scale_width", "width": 40, "crop": (8, 8), "flip": True}, None),
+        ({"resize": "scale_width", "width": 80, "shrink": 2}, None),
+        ({"resize": "nearest_multiple"}, None),
+    ],
+)
+def test_the_encoder_sees_photographs_as_in_training(
+    generate: Any, model: Path, scenes: Path, tmp_path: Path, trained: dict[str, Any], seen: tuple[int, int] | None
+) -> None:
+    """Padded by reflection to multiples, but never cropped or flipped."""
+    loaded, preprocessing = load_model(model), Preprocessing(**trained, multiple=32)
+    info = loaded.info.model_copy(update={"preprocessing": preprocessing.model_dump(mode="json")})
+    save_model(tmp_path / "padding.safetensors", loaded.networks, info)
+    image = np.asarray(Image.open(own := scenes / "val" / "images" / "one.png"))
+    size = seen or (SIZE if trained["resize"] == "nearest_multiple" else (20, 40))
+    resized = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
+    edges = [(0, -side % 32) for side in size]
+    wanted = np.pad(resized, [*edges, (0, 0)], mode="reflect")
+    if not trained.get("crop"):
+        sample = Sample("one", image=own, label=scenes / "val" / "labels" / "one.png")
+        item = SemanticDataset([sample], SPACE, preprocessing, training=True, instances=False)[0]
+        assert np.array_equal(to_uint8(item["image"]), wanted)
+    z = load(model, "cpu").encode(wanted).z
+    for number, words in enumerate(
+        (["--style-image", own], ["--style-from-photographs"], ["--style-from-photographs", "--original-size"])
+    ):
+        out = f"out{number}"
+        made(generate, *words, "--limit", 1, out=out, model=tmp_path / "padding.safetensors")
+        assert read_style(tmp_path / out / "one.png").z == z
 
 
 def test_a_model_without_encoder(generate: Any, blind: Path, scenes: Path) -> None:

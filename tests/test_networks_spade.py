@@ -26,6 +26,7 @@ from gesso.networks.spade import (
     StyleEncoder,
     initialise,
 )
+from gesso.networks.spade_sizes import HALVINGS, padded, smallest_normalised
 from gesso.networks.spectral import SpectralConv2d
 
 LABELS = 4
@@ -241,6 +242,13 @@ def test_output_sizes_are_free(upsampling: str, conditioning: str) -> None:
         assert photograph.abs().max() < 1
 
 
+@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
+def test_sizes_in_numbers_are_those_of_the_generators(upsampling: str) -> None:
+    multiple = generator(upsampling=upsampling).multiple
+    assert multiple == 2 ** HALVINGS[upsampling]
+    assert padded((1, multiple + 1), upsampling) == (multiple, 2 * multiple)
+
+
 def test_most_has_one_block_more_and_half_the_width_at_the_end() -> None:
     last = {name: generator(upsampling=name).head[1].in_channels for name in UPSAMPLINGS}
     blocks = {name: len(generator(upsampling=name).blocks) for name in UPSAMPLINGS}
@@ -388,6 +396,30 @@ def test_patch_discriminators_have_the_sizes_of_pix2pixhd() -> None:
     sizes = [[tuple(t.shape[2:]) for t in layers] for layers in outputs]
     assert sizes[0] == [(33, 49), (17, 25), (9, 13), (10, 14), (11, 15)]
     assert sizes[1] == [(17, 25), (9, 13), (5, 7), (6, 8), (7, 9)]
+
+
+@pytest.mark.parametrize("kind", ["patch", "resnet", "spade"])
+@pytest.mark.parametrize("layers", [1, 2, 4])
+@pytest.mark.parametrize("scales", [1, 3, 4, 6])
+def test_a_single_pixel_in_a_discriminator_is_refused(kind: str, layers: int, scales: int) -> None:
+    """What the numbers say about sizes is what norms see; where it is one pixel, instance norm is refused in words."""
+    shape = {"kind": kind, "layers": layers, "scales": scales, "width": 1, "in_channels": 3, "semantic_channels": 1}
+    for size in ((32, 16), (17, 33), (8, 8), (9, 1)):
+        seen: list[tuple[int, int]] = []
+        batch_norm = MultiscaleDiscriminator(**shape, norm="batch")
+        for module in batch_norm.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(tuple(inputs[0].shape[2:])))
+        batch_norm(torch.zeros(2, 3, *size))
+        smallest = smallest_normalised(kind, layers, scales, size)
+        assert smallest == min(seen, key=math.prod)
+        network = MultiscaleDiscriminator(**shape, norm="instance")
+        if smallest != (1, 1):
+            assert len(network(torch.zeros(1, 3, *size))) == scales
+            continue
+        fewer = "-layers, larger" if kind == "resnet" else "give less of --discriminator-scales, larger"
+        with pytest.raises(ConfigError, match=rf"{kind} with .*{size[0]}x{size[1]} to a single pixel.*{fewer}"):
+            network(torch.zeros(1, 3, *size))
 
 
 def test_the_spade_discriminator_modulates_by_the_layout_alone() -> None:

@@ -16,7 +16,7 @@ from gesso.errors import ConfigError, StyleError
 from gesso.synthesis.style import Style
 from gesso.synthesis.synthesizer import Synthesizer, load, read_record, read_style, save_png
 from styled import SPACE, photograph, scene, write_scenes
-from support import refused
+from support import refused, write_chunk
 from whole_styled import write_pix2pix_model, write_spade_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -263,9 +263,22 @@ def test_picture_to_picture(generate: Any, tmp_path: Path) -> None:
         (["--style-image", "a.png", "--style-labels", "a.png"], "was given, but this model's style is noise"),
         (["--style-from-photographs"], "--style-from-photographs was given"),
         (["--interpolate", "1", "2"], "--interpolate was given"),
+        (["--steps", "4"], "--steps was given, but this model's style is noise"),
+        (
+            ["--style-file", "quiet.json", "--style-image", "a.png"],
+            "--style-image was given, but this model's style is",
+        ),
+        (["--style-labels", "a.png"], "--style-labels was given, but this model's style is noise"),
+        (
+            ["--style-file", "odd.png"],
+            "The style in odd.png is not valid: seed: Input should be greater than or equal to 0",
+        ),
         (["--random-styles", "2", "--no-noise"], "All 2 pictures of a layout would be the same, as there is no noise"),
         (["--random-styles", "2", "--style-file", "quiet.json"], "All 2 pictures of a layout would be the same"),
-        (["--style-file", "z.json"], "A z of 1 numbers was chosen, but this model's style is noise"),
+        (
+            ["--style-file", "z.json"],
+            "--style-file z.json: A z of 1 numbers was chosen, but this model's style is noise",
+        ),
     ],
 )
 def test_what_is_refused_before_anything_is_written(
@@ -274,6 +287,7 @@ def test_what_is_refused_before_anything_is_written(
     monkeypatch.chdir(tmp_path)
     Style(z=(1.0,)).save("z.json")
     Style(noise=False).save("quiet.json")
+    write_chunk(tmp_path / "odd.png", '{"seed": -3}')
     ended, pictures = generate(*words)
     refused(ended, said)
     assert not pictures

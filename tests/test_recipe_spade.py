@@ -22,13 +22,15 @@ from torch.nn import functional as F
 from torch.optim import Adam
 
 from gesso import labels
-from gesso.errors import WeightsError
+from gesso.errors import LabelError, WeightsError
 from gesso.estimates import estimate
 from gesso.networks.pix2pixhd import InstanceEncoder
 from gesso.networks.spade import MultiscaleDiscriminator, SpadeGenerator, StyleEncoder
 from gesso.networks.spectral import SpectralConv2d
 from gesso.recipes import augment, spade
+from gesso.recipes.monitors import Watch
 from gesso.recipes.protocol import Players
+from gesso.train_log import RunLog
 from support import PlainEngine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -86,6 +88,13 @@ def test_decays_go_with_the_learning_rates_unless_given(settings: dict[str, Any]
         ({"norm": "instance", "crop": (32, 32)}, "--norm instance has a single value per channel .* at 32x32 .* larger size"),
         ({"crop": (64, 32), "upsampling": "more"}, "--norm sync_batch .* at 64x32 with --upsampling more.*by --batch"),
         ({"norm": "batch", "crop": (20, 32), "batch": 4, "accumulate": 4}, "--norm batch has a single value"),
+        (
+            {"crop": (20, 64), "discriminator_kind": "resnet", "discriminator_scales": 3, "discriminator_layers": 4},
+            "-scales 3 and --discriminator-layers 4 shrink pictures of 32x64 to a single pixel.*less of .*-scales or .*-layers",
+        ),
+        ({"crop": (32, 64), "discriminator_kind": "resnet", "discriminator_scales": 5}, "-scales 5 .*a single pixel"),
+        ({"crop": (32, 64), "discriminator_scales": 8}, "kind patch .*-scales 8 .*instance has nothing.*-norm batch"),
+        ({"crop": (64, 64), "style_encoder": True, "encoder_downs": 7}, "--encoder-downs 7 .*512x512 .*64x64: give 6 or less"),
     ],
 )  # fmt: skip
 def test_contradictions_name_the_flag(settings: dict[str, Any], said: str) -> None:
@@ -95,8 +104,14 @@ def test_contradictions_name_the_flag(settings: dict[str, Any], said: str) -> No
 
 @pytest.mark.parametrize(
     "settings",
-    [{"norm": "batch", "crop": (32, 32), "batch": 2}, {"norm": "instance", "crop": (32, 33)}, {"crop": (64, 64)}],
-)
+    [
+        {"norm": "batch", "crop": (32, 32), "batch": 2}, {"norm": "instance", "crop": (32, 33)}, {"crop": (64, 64)},
+        {"crop": (32, 64), "discriminator_scales": 8, "discriminator_norm": "batch"},
+        {"crop": (32, 64), "discriminator_kind": "resnet", "discriminator_scales": 3},
+        {"crop": (32, 64), "discriminator_scales": 6}, {"discriminator_scales": 8},
+        {"crop": (64, 64), "style_encoder": True}, {"crop": (32, 32), "encoder_downs": 10, "batch": 2},
+    ],
+)  # fmt: skip
 def test_a_grid_with_two_values_is_not_refused(settings: dict[str, Any]) -> None:
     spade.Config(**settings)
 
@@ -106,6 +121,7 @@ def test_a_grid_with_two_values_is_not_refused(settings: dict[str, Any]) -> None
     [
         {"gan": "sigmoid"}, {"norm": "group"}, {"upsampling": "less"}, {"conditioning": "none"}, {"kernel": 0}, {"latent": -1},
         {"lambda_kl": -0.1}, {"discriminator_kind": "pixel"}, {"discriminator_norm": "layer"}, {"beta1": 1.0}, {"z": 1},
+        {"encoder_downs": 11},
     ],
 )  # fmt: skip
 def test_unknown_keys_and_impossible_values_are_refused(settings: dict[str, Any]) -> None:
@@ -128,6 +144,19 @@ def test_unknown_keys_and_impossible_values_are_refused(settings: dict[str, Any]
 def test_size_of_the_style_and_of_its_grid(settings: dict[str, Any], latent: int, grid: tuple[int, int] | None) -> None:
     config = spade.Config(**settings)
     assert (config.latent_size, config.latent_grid) == (latent, grid)
+
+
+def test_help_says_where_the_layout_enters_and_which_settings_go_with_it() -> None:
+    help_of = {name: field.description or "" for name, field in spade.Config.model_fields.items()}
+    assert "decoder with concatenation" in help_of["conditioning"]
+    for name in ("kernel", "hidden"):
+        assert "--conditioning spade only" in help_of[name]
+        others = [
+            spade.build(tiny(conditioning="concat", **{name: value}), SEMANTICS).descriptions["generator"]["arguments"]
+            for value in (3, 5)
+        ]
+        shapes = [[p.shape for p in SpadeGenerator(**arguments).parameters()] for arguments in others]
+        assert shapes[0] == shapes[1], "as the help says"
 
 
 # --- learning rates ---
@@ -207,6 +236,18 @@ def test_a_step_can_be_rehearsed_without_content(settings: dict[str, Any]) -> No
     found = estimate(spade, config, SEMANTICS, (128, 256), measure=False)  # type: ignore[arg-type]
     assert found.flops > 0
     assert ("encoder" in found.parameters) == config.style_encoder
+
+
+def test_processes_that_see_one_picture_each_are_rehearsed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a grid of one pixel sync_batch has one value in each process, and as many as there are processes in all."""
+    config = tiny(crop=(32, 32), norm="sync_batch")
+    alone = estimate(spade, config, SEMANTICS, (32, 32), measure=False)  # type: ignore[arg-type]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    found = estimate(spade, config, SEMANTICS, (32, 32), measure=False)  # type: ignore[arg-type]
+    assert alone.flops == pytest.approx(2 * found.flops, rel=0.01)
+    by_itself = config.model_copy(update={"norm": "batch"})
+    with pytest.raises(LabelError, match="a single pixel where this generator begins, where batch norm"):
+        estimate(spade, by_itself, SEMANTICS, (32, 32), measure=False)  # type: ignore[arg-type]
 
 
 # --- synthesis for samples ---
@@ -360,7 +401,7 @@ def test_step_is_that_of_the_paper(settings: dict[str, Any]) -> None:
     plain = copy.deepcopy(players.trained)
     expected, gradients = plain_step(config, plain, batch)
     found = step(config, players, [batch])
-    assert found.keys() == expected.keys() | MONITORS
+    assert found.keys() == expected.keys() | ({"saturation"} if config.gan == "wasserstein" else MONITORS)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-12)
     for name, network in plain.items():
@@ -453,7 +494,26 @@ def test_losses_of_known_scores(gan: str, expected: dict[str, float]) -> None:
     found = step(config, players, [formulaic_batch(2)])
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value, rel=1e-12)
-    assert (found["accuracy_D_real"].item(), found["accuracy_D_fake"].item()) == (0.5, 0.5)
+    accuracies = [found[name].item() for name in ("accuracy_D_real", "accuracy_D_fake") if name in found]
+    assert accuracies == ([] if gan == "wasserstein" else [0.5, 0.5]), (
+        "critics' scores only compare: they have no sides"
+    )
+
+
+def test_training_without_accuracies_is_logged_and_watched(tmp_path: Path) -> None:
+    config = tiny(gan="wasserstein")
+    found = step(config, formulaic(config), [formulaic_batch(2)])
+    watch, means = Watch(patience=10), {name: value.item() for name, value in found.items()}
+    log = RunLog(tmp_path, 0, 10, None)
+    log.add(found, 2, 0.1)
+    log.flush(1, {})
+    log.close()
+    (line,) = (json.loads(text) for text in (tmp_path / "log.jsonl").read_text().splitlines())
+    assert line["G_gan"] == pytest.approx(means["G_gan"], abs=1e-6)
+    assert not any(name.startswith("accuracy") for name in line)
+    assert watch.see(means, 10) == []
+    (said,) = watch.see(means | {"saturation": 0.5}, 10)
+    assert said.startswith("saturation 0.50")
 
 
 def test_nothing_bounds_the_scores() -> None:
@@ -502,7 +562,8 @@ def test_fake_and_photograph_are_changed_alike(monkeypatch: pytest.MonkeyPatch) 
         torch.testing.assert_close(x[2:], changed(torch.cat([batch["semantics"], batch["image"]], 1)), rtol=0, atol=0)
         assert torch.equal(x[:2, :5], x[2:, :5])
     assert drawn[0] is not drawn[1]
-    assert drawn[0].shifts != drawn[1].shifts or drawn[0].holes != drawn[1].holes
+    first, second = (torch.cat([changed.shifts, changed.holes], dim=1) for changed in drawn)
+    assert not torch.equal(first, second)
 
 
 class CountingEngine(PlainEngine):

@@ -117,7 +117,7 @@ def test_it_follows_from_seed_epoch_and_index(tiny_dataset: Path) -> None:
     assert any(not torch.equal(kept[0, 0], kept[0, epoch]) for epoch in range(1, 4))
 
 
-def test_its_displacement_is_that_of_bending(tiny_dataset: Path) -> None:
+def test_its_displacement_is_that_of_bending() -> None:
     label = torch.arange(24 * 40).reshape(24, 40)
     seed = next(s for s in range(20) if warp.draw((24, 40), 1.0, np.random.default_rng(s)) is not None)
     item: dict[str, Any] = {"label": label}
@@ -279,8 +279,15 @@ def test_pictures_for_people_are_made_from_the_true_layout(name: str, tiny_datas
 # --- around it ---
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("pix2pix noise", "32-true"),
+        ("pix2pixhd instances", "32-true"),
+        ("pix2pixhd instances", "bf16-mixed"),
+        ("spade style", "32-true"),
+    ],
+)
 def test_a_step_can_be_estimated(name: str, precision: str) -> None:
     semantics = labels.Semantics(classes=5, boundary=True)
     found = []
@@ -288,7 +295,7 @@ def test_a_step_can_be_estimated(name: str, precision: str) -> None:
         recipe, config = configured(name, warp_layout=strength, precision=precision)
         found.append(estimate(recipe, config, semantics, (32, 64), measure=False))
     assert found[0].flops == found[1].flops
-    assert found[0].memory <= found[1].memory
+    assert found[0].memory < found[1].memory
 
 
 def test_pictures_as_input_are_refused_in_words(tmp_path: Path) -> None:

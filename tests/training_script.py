@@ -49,6 +49,21 @@ TOGETHER: dict[str, dict[str, Any]] = {  # what two processes must do as one doe
     "parts": {"batch": 4, "accumulate": 2},
 }
 TOGETHER_STEPS = 10
+SPADE_TOGETHER: dict[str, Any] = {  # one picture in each process, of which the coarsest grid is one pixel
+    "crop": (32, 32),
+    "generator_width": 2,
+    "hidden": 4,
+    "discriminator_width": 4,
+    "discriminator_layers": 2,
+    "norm": "sync_batch",
+    "batch": 2,
+    "ema": 0.9,
+    "sample_every": 2,
+    "save_every": 2,
+    "log_every": 1,
+    "workers": 0,
+    "stop_at": 4,
+}
 
 
 def tiny_config(**changes: Any) -> pix2pixhd.Config:
@@ -57,8 +72,14 @@ def tiny_config(**changes: Any) -> pix2pixhd.Config:
 
 def tiny_flags(**changes: Any) -> list[str]:
     """TINY as flags of `gesso train`."""
-    pairs = [(f"--{key.replace('_', '-')}", str(value)) for key, value in {**TINY, **changes}.items()]
-    return [word for pair in pairs for word in pair]
+    return as_flags({**TINY, **changes})
+
+
+def as_flags(settings: dict[str, Any]) -> list[str]:
+    words: list[str] = []
+    for key, value in settings.items():
+        words += [f"--{key.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return words
 
 
 def tiny_data(root: Path, config: pix2pixhd.Config) -> TrainingData:
@@ -160,7 +181,12 @@ class Server:
 
 
 def together(data: Path, out: Path) -> None:
-    """Train every scenario in float64; each rank writes the weights that it ended with."""
+    """SPADE by the command line, as the first thing; then every scenario in float64, where each rank writes its last weights."""
+    preset = ["--preset", "spade-ade20k", "--no-vgg", "--device", "cpu", "--resize", "none"]
+    try:
+        main(["train", str(data), "--out", str(out / "spade"), *preset, *as_flags(SPADE_TOGETHER)])
+    except SystemExit as end:
+        assert not end.code, "gesso has said why"
     torch.set_default_dtype(torch.float64)
     rank = os.environ["RANK"]
     for name, changes in TOGETHER.items():

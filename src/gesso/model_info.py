@@ -80,6 +80,9 @@ class ModelInfo(BaseModel):
         step: Training steps behind the weights.
         created: When the file was written, ISO 8601 in UTC.
         target_space: The classes whose colours its pictures show; None for models that make photographs.
+        direction: "BtoA" where training exchanged input and target, else "AtoB"; None where the file does not say.
+        input: What of the data training took as `--input` names it; None where the file does not say.
+        side_by_side: Whether training took halves of side-by-side files A|B; None where the file does not say.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -97,3 +100,6 @@ class ModelInfo(BaseModel):
     step: int = 0
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     target_space: LabelSpace | None = None
+    direction: Literal["AtoB", "BtoA"] | None = None
+    input: Literal["auto", "image", "colours", "gray"] | None = None
+    side_by_side: bool | None = None

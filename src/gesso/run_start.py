@@ -17,6 +17,8 @@ from gesso.model_info import ModelInfo
 from gesso.recipes.protocol import Recipe, TrainingConfig
 from gesso.session import NONE, Parts, misfits, named
 
+UNSAID = {"direction": "AtoB", "input": "auto"}  # what a config.json meant that does not name them
+
 
 @dataclass
 class Start:
@@ -167,10 +169,12 @@ def check_run(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingD
         raise ConfigError(
             f"{run} was begun with other settings: {listed}. Use them again to go on, or give another --out."
         )
+    facts = {**UNSAID, **facts}
     for name, now in data.facts().items():
         if (there := facts.get(name, now)) != now:
+            given = f"Use --{name} {there} again" if name in UNSAID else "Restore the data"
             raise ConfigError(
-                f"{run} was begun on other data: {name} {there} there, {now} now. Restore the data, or use another --out."
+                f"{run} was begun on other data: {name} {there} there, {now} now. {given}, or give another --out."
             )
 
 

@@ -121,7 +121,8 @@ class Session:
             yield self._batch((items * size)[:size])  # as many as training has: one value alone cannot be normalised
 
     def _batch(self, items: list[dict[str, Any]]) -> Batch:
-        return with_semantics(self.fabric.to_device(collate(items)), self.data.semantics)
+        straight = [{key: value for key, value in item.items() if not key.startswith("seen")} for item in items]
+        return with_semantics(self.fabric.to_device(collate(straight)), self.data.semantics)
 
 
 def total_steps(config: TrainingConfig, samples: int) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gesso import labels, losses
 from gesso.importers import load_official
 from gesso.importers.spade import BLOCKS, _block_modules
+from heard import Heard
 from support import Golden, weights
 
 LAYERS, GENERATORS, DISCRIMINATORS = "A7a_spade_layers", "A7b_spade_G", "A7c_spade_D"
@@ -97,10 +98,11 @@ def same_buffers(
 
 def cases(golden: Golden) -> Iterator[tuple[Meta, Tensors, str, Build, Tensors]]:
     meta, tensors = golden(LAYERS)
-    for name, case in meta["config"]["cases"].items():
-        official = weights(tensors, f"net.{name}.")
+    there = {name: weights(tensors, f"net.{name}.") for name in meta["config"]["cases"]}
+    assert any(there.values()), f"{LAYERS} holds the weights of no case"
+    for name, official in there.items():
         if official:
-            yield meta, tensors, name, build_as(f"spade.{case['kind']}"), official
+            yield meta, tensors, name, build_as(f"spade.{meta['config']['cases'][name]['kind']}"), official
 
 
 def build_as(kind: str, **config: Any) -> Build:
@@ -108,24 +110,32 @@ def build_as(kind: str, **config: Any) -> Build:
 
 
 def test_layers_and_blocks(golden: Golden) -> None:
+    heard = Heard(golden(LAYERS)[0], "out.")
     for meta, tensors, name, build, official in cases(golden):
         x, segmentation = tensors[f"in.{name}.x"].float(), tensors[f"in.{name}.seg"].float()
         assert sum(p.numel() for p in build(official).parameters()) == meta["param_count"][f"net.{name}"]
         for mode in ("eval", "train"):
             with torch.no_grad():
                 ours = build(official).train(mode == "train")(x, segmentation)
-            golden.agree(meta, f"out.{name}.{mode}", ours, tensors)
+            with heard.of("out."):
+                golden.agree(meta, f"out.{name}.{mode}", ours, tensors)
+    heard.check(golden(LAYERS)[1])
 
 
 def test_gradients_and_buffers_of_layers_and_blocks(golden: Golden) -> None:
+    heard = Heard(golden(LAYERS)[0], "grad_l2_train_mode")
     for meta, tensors, name, build, official in cases(golden):
         x = tensors[f"in.{name}.x"].double().requires_grad_()
         network = build(official).double().train()
         y = network(x, tensors[f"in.{name}.seg"].double())
         (y * tensors[f"in.{name}.grad_weight"].double()).sum().backward()
         found = gradients(build, official, network) | {"x": x.grad}
-        same_gradients(golden, meta, meta.get("grad_l2_train_mode", {}).get(name, {}).get("f64", {}), found, name)
-        same_buffers(golden, meta, meta.get("buffers_after_train_forward", {}).get(name, {}), build, official, network)
+        with heard.of(kind := "grad_l2_train_mode"):
+            same_gradients(golden, meta, meta.get(kind, {}).get(name, {}).get("f64", {}), found, name)
+        if list(network.buffers()):
+            with heard.of(kind := "buffers_after_train_forward"):
+                same_buffers(golden, meta, meta.get(kind, {}).get(name, {}), build, official, network)
+    heard.check()
 
 
 # ----------------------------------------------------------------------------------------------- generator and encoder
@@ -139,6 +149,9 @@ def generator_weights(tensors: Tensors, variant: str, upsampling: str) -> Tensor
 
 def variants(golden: Golden) -> Iterator[tuple[Meta, Tensors, str, Build, Tensors]]:
     meta, tensors = golden(GENERATORS)
+    assert any(f"in.{name}.label" in tensors for name in meta["variants"]), (
+        f"{GENERATORS} holds the layout of no variant"
+    )
     for name, variant in meta["variants"].items():
         if f"in.{name}.label" in tensors:
             build = build_as("spade.generator", upsampling=variant["num_up"])
@@ -152,6 +165,7 @@ def run_generator(network: nn.Module, meta: Meta, tensors: Tensors, name: str) -
 
 
 def test_generators(golden: Golden) -> None:
+    heard = Heard(golden(GENERATORS)[0], "out.")
     for meta, tensors, name, build, official in variants(golden):
         assert sum(p.numel() for p in build(official).parameters()) == meta["variants"][name]["n_params"]
         assert len(official) == meta["variants"][name]["n_keys"]
@@ -162,11 +176,14 @@ def test_generators(golden: Golden) -> None:
             assert list(ours.shape[2:]) == meta["variants"][name]["image_hw"]
             if key in tensors:
                 height, width = tensors[key].shape[2:]  # some items keep the top left corner alone
-                golden.agree(meta, key, ours[:, :, :height, :width], tensors)
+                with heard.of("out."):
+                    golden.agree(meta, key, ours[:, :, :height, :width], tensors)
+    heard.check(golden(GENERATORS)[1])
 
 
 def test_generators_in_float64(golden: Golden) -> None:
     """Sum and norm of the whole photograph, what every layer gives, and what a forward in train mode leaves in the buffers."""
+    heard = Heard(golden(GENERATORS)[0], "full_output_checksum", "trace_eval", "buffers_after_train_forward")
     for meta, tensors, name, build, official in variants(golden):
         # z is stored in float32, which shows in the eighth digit.
         relative = 1e-6 if f"out.{name}.z" in tensors else 1e-9
@@ -179,11 +196,14 @@ def test_generators_in_float64(golden: Golden) -> None:
                 assert list(ours.shape) == known["shape"]
                 close(ours.sum().item(), known["f64"]["sum"], relative, f"{name} {mode}")
                 close(ours.norm().item(), known["f64"]["l2"], relative, f"{name} {mode}")
-                golden.count(meta["item"], 2)
-            for place, value in expected.items():
-                same_trace(golden, meta, place, outputs[place], value)
-        expected = meta.get("buffers_after_train_forward", {}).get(name, {})
-        same_buffers(golden, meta, expected, build, official, network, relative)
+                with heard.of("full_output_checksum"):
+                    golden.count(meta["item"], 2)
+            with heard.of("trace_eval"):
+                for place, value in expected.items():
+                    same_trace(golden, meta, place, outputs[place], value)
+        with heard.of(kind := "buffers_after_train_forward"):
+            same_buffers(golden, meta, meta.get(kind, {}).get(name, {}), build, official, network, relative)
+    heard.check()
 
 
 def traces(meta: Meta, name: str) -> dict[str, Any]:
@@ -228,6 +248,7 @@ def test_one_perturbed_weight_is_noticed(golden: Golden) -> None:
         with pytest.raises(AssertionError, match="differs by"):
             golden.agree(meta, key, ours[:, :, :height, :width], tensors)
         return  # one will do
+    pytest.skip(f"{GENERATORS} holds no photograph")
 
 
 def test_encoder(golden: Golden) -> None:
@@ -236,18 +257,23 @@ def test_encoder(golden: Golden) -> None:
     if not official or "in.vae.image" not in tensors:
         pytest.skip(f"{GENERATORS} holds no encoder")
     assert sum(p.numel() for p in build(official).parameters()) == meta["param_count"]["netE"]
-    image = tensors["in.vae.image"]
+    image, heard = tensors["in.vae.image"], Heard(meta)
     for mode in ("eval", "train"):
         with torch.no_grad():
             mean, log_variance = build(official).train(mode == "train")(image.float())
-        golden.agree(meta, f"out.vae.mu_{mode}", mean, tensors)
-        golden.agree(meta, f"out.vae.logvar_{mode}", log_variance, tensors)
+        with heard.of("out.vae.mu_"):
+            golden.agree(meta, f"out.vae.mu_{mode}", mean, tensors)
+        with heard.of("out.vae.logvar_"):
+            golden.agree(meta, f"out.vae.logvar_{mode}", log_variance, tensors)
         if mode == "eval" and "in.vae.eps" in tensors:
             z = mean + tensors["in.vae.eps"].float() * torch.exp(0.5 * log_variance)
             rounding = meta.get("fp64_check", {})  # of z, where it is not told: that of what it is made of
             alike = rounding.get("out.vae.mu_eval", {}), rounding.get("out.vae.logvar_eval", {})
             made = {"max_abs": sum(known.get("max_abs", 0.0) for known in alike) * max(1.0, z.abs().max().item())}
-            golden.agree(meta | {"fp64_check": {"out.vae.z": rounding.get("out.vae.z", made)}}, "out.vae.z", z, tensors)
+            with heard.of("out.vae.z"):
+                known = {"fp64_check": {"out.vae.z": rounding.get("out.vae.z", made)}}
+                golden.agree(meta | known, "out.vae.z", z, tensors)
+    heard.check(tensors)
 
 
 def test_encoder_in_float64(golden: Golden) -> None:
@@ -259,11 +285,14 @@ def test_encoder_in_float64(golden: Golden) -> None:
     with torch.no_grad():
         mean, log_variance = network.eval()(image)
         network.train()(image)
+    heard = Heard(meta, "kld_vae", "buffers_after_train_forward")
     if "kld_vae" in meta:
         close(losses.kl_divergence(mean, log_variance).item(), meta["kld_vae"]["raw_sum_f64"], what="KL divergence")
-        golden.count(meta["item"])
-    if "netE" in meta.get("buffers_after_train_forward", {}):
-        same_buffers(golden, meta, meta["buffers_after_train_forward"]["netE"], build, official, network)
+        with heard.of("kld_vae"):
+            golden.count(meta["item"])
+    with heard.of(kind := "buffers_after_train_forward"):
+        same_buffers(golden, meta, meta.get(kind, {}).get("netE", {}), build, official, network)
+    heard.check()
 
 
 # ----------------------------------------------------------------------------------------- discriminator and its losses
@@ -291,17 +320,20 @@ def test_discriminator_features(golden: Golden) -> None:
             found |= {f"out.D_{mode}.{i}.{j}": t for i, layers in enumerate(outputs) for j, t in enumerate(layers)}
         for scale, layers in enumerate(judged(network.eval(), meta, tensors, -image.flip(-1))):
             found[f"out.D_eval_fake_last.{scale}"] = layers[-1]
-    rounding = meta.get("fp64_check", {})
+    rounding, heard = meta.get("fp64_check", {}), Heard(meta, "out.D_", "D_features")
     for key, ours in found.items():
         # The item tells no rounding error for photographs turned around: it is taken to be that of the others.
         scale, last = key.split(".")[2], meta["config"]["n_layers_D"]
         alike = rounding.get(f"out.D_eval.{scale}.{last}", {})
-        golden.agree(meta | {"fp64_check": {key: rounding.get(key, alike)}}, key, ours, tensors)
+        with heard.of("out.D_"):
+            golden.agree(meta | {"fp64_check": {key: rounding.get(key, alike)}}, key, ours, tensors)
     for entry in meta.get("D_features", []):
         assert list(found[entry["key"]].shape) == entry["full_shape"]
         close(found[entry["key"]].double().norm().item(), entry["l2"], 1e-5, entry["key"])
         assert abs(found[entry["key"]].double().sum().item() - entry["sum"]) <= 1e-5 * found[entry["key"]].abs().sum()
-        golden.count(meta["item"], 2)
+        with heard.of("D_features"):
+            golden.count(meta["item"], 2)
+    heard.check(tensors)
 
 
 def test_discriminator_buffers(golden: Golden) -> None:
@@ -310,7 +342,10 @@ def test_discriminator_buffers(golden: Golden) -> None:
     network = discriminator(official).double().train()
     with torch.no_grad():
         judged(network, meta, tensors, tensors["in.batch.image"].double())
-    same_buffers(golden, meta, meta.get("D_buffers_after_train_forward", {}), discriminator, official, network)
+    heard = Heard(meta)
+    with heard.of(kind := "D_buffers_after_train_forward"):
+        same_buffers(golden, meta, meta.get(kind, {}), discriminator, official, network)
+    heard.check()
 
 
 @pytest.mark.parametrize("mode", CRITERIA)
@@ -328,9 +363,12 @@ def test_criteria(golden: Golden, mode: str) -> None:
         "D_real": losses.mean_over_scales(of_d, real, True),
         "GAN(G)": losses.mean_over_scales(of_g, fake, True),
     }
-    for key, value in meta["criteria"][mode]["f64"].items():
-        close(found[key].item(), value, what=f"{mode} {key}")
-        golden.count(meta["item"])
+    heard = Heard(meta)
+    with heard.of("criteria"):
+        for key, value in meta["criteria"][mode]["f64"].items():
+            close(found[key].item(), value, what=f"{mode} {key}")
+            golden.count(meta["item"])
+    heard.check()
 
 
 class Step:
@@ -369,8 +407,10 @@ def test_generator_step(golden: Golden) -> None:
     close(gan.item(), expected["GAN"], what="GAN")
     close(features.item(), expected["GAN_Feat"], what="GAN_Feat")
     (gan + features).backward()
-    found = gradients(step.build, step.official, step.generator)
-    same_gradients(golden, step.meta, step.meta["grad_l2_generator_step"]["netG"], found, "netG")
+    found, heard = gradients(step.build, step.official, step.generator), Heard(step.meta)
+    with heard.of(kind := "grad_l2_generator_step"):
+        same_gradients(golden, step.meta, step.meta[kind]["netG"], found, "netG")
+    heard.check()
 
 
 def test_discriminator_step(golden: Golden) -> None:
@@ -384,11 +424,15 @@ def test_discriminator_step(golden: Golden) -> None:
     close(of_fake.item(), expected["D_Fake"], what="D_Fake")
     close(of_real.item(), expected["D_real"], what="D_real")
     (of_fake + of_real).backward()
-    found = gradients(discriminator, step.official_discriminator, step.discriminator)
-    same_gradients(golden, step.meta, step.meta["grad_l2_discriminator_step"], found, "netD")
+    found, heard = gradients(discriminator, step.official_discriminator, step.discriminator), Heard(step.meta)
+    with heard.of(kind := "grad_l2_discriminator_step"):
+        same_gradients(golden, step.meta, step.meta[kind], found, "netD")
+    heard.check()
 
 
 def test_fake_of_the_generator_step(golden: Golden) -> None:
     step = Step(golden, torch.float32)
-    with torch.no_grad():
+    heard = Heard(step.meta)
+    with torch.no_grad(), heard.of("out.fake_train"):
         golden.agree(step.meta, "out.fake_train", step.generator(step.layout), step.tensors)
+    heard.check(step.tensors)

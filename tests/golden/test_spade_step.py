@@ -15,6 +15,7 @@ from gesso import labels
 from gesso.importers import load_official
 from gesso.recipes import spade
 from gesso.recipes.protocol import Players
+from heard import Heard
 from support import Golden, PlainEngine, weights
 
 ITEM = "A8_spade_step"
@@ -145,6 +146,9 @@ def test_step_in_float64(golden: Golden) -> None:
 def _same_buffers(golden: Golden, step: Step) -> None:
     """u, v and running statistics after two forwards of each network in train mode."""
     for short, name in (("netG", "generator"), ("netD", "discriminator")):
+        assert set(step.meta[short]["buffers_after"]) - {"columns"} or not list(step.players.trained[name].buffers()), (
+            short
+        )
         names, state = step.sides[name].ours(), step.players.trained[name].state_dict()
         for official, expected in step.meta[short]["buffers_after"].items():
             if official == "columns":
@@ -162,13 +166,16 @@ def test_step_in_float32(golden: Golden) -> None:
     """Losses of two iterations, and gradients of the first, as near as the official code's own rounding errors allow."""
     step = Step(golden, torch.float32)
     same_losses(golden, step, 1, "f32", 1e-5)
+    heard = Heard(step.meta, "netG", "netD")
     for short, name, parameter, _ in step.parameters():
         assert parameter.grad is not None
         if name not in step.meta[short]["noise_grad"]:
             entry = step.meta[short]["per_param"][name]
             bound = max(20 * entry["grad_rel_err_f32"], 1e-5)
             close(parameter.grad.norm().item(), entry["f64"][0], bound, 1e-7, f"{short} {name}")
-            golden.count(ITEM)
+            with heard.of(short):
+                golden.count(ITEM)
+    heard.check()
     same_losses(golden, step, 2, "f32", 1e-4)
 
 
@@ -177,7 +184,10 @@ def test_photographs_after_the_step(golden: Golden, mode: str) -> None:
     """In float64, where no rounding noise is made into steps; the item's own are float32."""
     step = Step(golden, torch.float64)
     step.train()
-    golden.agree(step.meta, f"out.fake_after_{mode}", step.fake(mode == "train"), step.outputs)
+    heard = Heard(step.meta)
+    with heard.of(key := f"out.fake_after_{mode}"):
+        golden.agree(step.meta, key, step.fake(mode == "train"), step.outputs)
+    heard.check(step.outputs)
 
 
 def test_one_perturbed_weight_is_noticed(golden: Golden) -> None:

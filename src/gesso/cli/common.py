@@ -30,23 +30,25 @@ class DataFlags:
         images: Folder of photographs; paired with label maps by name.
         instances: Folder of instance maps.
         sources: Folder of input pictures for photo-to-photo tasks, instead of label maps.
-        convention: Folder convention of DATA; "auto" recognises it.
-        direction: Which half of side-by-side pictures is the input; BtoA exchanges input and photograph in any dataset; of label
-            maps the photograph becomes the input, and the map, painted in its classes' colours, what is to be made of it.
+        convention: Folder convention of DATA; "auto", if nothing else is said, recognises it.
+        direction: Which half of side-by-side pictures is the input (AtoB if nothing else is said); BtoA exchanges input and
+            photograph in any dataset; of label maps the photograph becomes the input, and the map, painted in its classes'
+            colours, what is to be made of it.
         space: Label space: a published name such as cityscapes, or a labels.json.
-        input: What the network sees: "auto" label maps, one channel per class, unless the folders say that they are pictures;
-            "colours" label maps painted in the colours of their classes; "image" takes the files in the place of label maps as
-            pictures of any channels (edges, drawings); "gray" the photographs alone, of which it sees the luminance.
+        input: What the network sees: "auto" (if nothing else is said) label maps, one channel per class, unless the folders say
+            that they are pictures; "colours" label maps painted in the colours of their classes; "image" takes the files in the
+            place of label maps as pictures of any channels (edges, drawings); "gray" the photographs alone, of which it sees the
+            luminance. Commands that use a model take both as in its training, if nothing else is said.
     """
 
     labels: Path | None = None
     images: Path | None = None
     instances: Path | None = None
     sources: Path | None = None
-    convention: str = "auto"
-    direction: Literal["AtoB", "BtoA"] = "AtoB"
+    convention: str | None = None
+    direction: Literal["AtoB", "BtoA"] | None = None
     space: str | None = None
-    input: Literal["auto", "image", "colours", "gray"] = "auto"
+    input: Literal["auto", "image", "colours", "gray"] | None = None
 
 
 Data = Annotated[DataFlags | None, Parameter(name="*")]
@@ -69,7 +71,7 @@ def open_listing(data: Path | None, flags: DataFlags, split: str) -> Listing:
             "Give either a dataset folder, or --labels (or --sources) with --images; not both, not neither."
         )
     if data is not None:
-        listing = layouts.find(data, split, flags.convention)
+        listing = layouts.find(data, split, flags.convention or "auto")
     elif flags.input == "gray":
         listing = layouts.folders(sources=flags.images or flags.sources)
     else:

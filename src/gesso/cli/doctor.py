@@ -97,7 +97,7 @@ def _examine_held_out(
     if data is None or split != "train":
         return None
     try:
-        if flags.convention == "auto" and HELD_OUT not in layouts.splits(data):
+        if flags.convention in (None, "auto") and HELD_OUT not in layouts.splits(data):
             return None
         listing = open_listing(data, flags, HELD_OUT)
     except DataError:
@@ -111,10 +111,10 @@ def train_command(data: Path | None, flags: DataFlags, split: str, preset: str) 
     for name in ("labels", "images", "instances", "sources", "space"):
         value = getattr(flags, name)
         words += [f"--{name}", str(value)] if value is not None else []
-    words += ["--direction", flags.direction] if flags.direction != "AtoB" else []
-    words += ["--input", flags.input] if flags.input != "auto" else []
+    words += ["--direction", flags.direction] if flags.direction and flags.direction != "AtoB" else []
+    words += ["--input", flags.input] if flags.input and flags.input != "auto" else []
     words += ["--split", split] if split != "train" else []
-    words += ["--convention", flags.convention] if flags.convention != "auto" else []
+    words += ["--convention", flags.convention] if flags.convention and flags.convention != "auto" else []
     return shlex.join([*words, "--preset", preset, "--out", "run"])
 
 

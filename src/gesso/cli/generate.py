@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 
 from gesso.cli.common import Data, DataFlags, open_listing, say_components, take_as, track
+from gesso.cli.read_as import Say, as_trained, contradictions, take_halves
 from gesso.cli.style_flags import Shot, StyleFlags, Styles, plan_shots
 from gesso.cli.stylist import Stylist, maps_of, open_stylist, show, sized_as_trained
 from gesso.errors import ConfigError, DataError, LabelError, StyleError
@@ -96,7 +97,16 @@ def generate(
     console = Console()
     synth = load(model, device, statistics)
     photographs = contact_sheet or styles.style_from_photographs
-    layouts = open_layouts(synth, data, flags or DataFlags(), split, limit, original_size, photographs)
+    layouts = open_layouts(
+        synth,
+        data,
+        flags or DataFlags(),
+        split,
+        limit,
+        original_size,
+        photographs,
+        say=lambda line: console.print(line, soft_wrap=True, markup=False, highlight=False),
+    )
     layouts = show(layouts, styles.own_photograph if synth.style_space else None)
     shots = plan_shots(styles, seed)
     _refuse_overwriting(out, layouts, shots, styles)
@@ -174,11 +184,30 @@ def open_layouts(
     limit: int | None,
     original_size: bool,
     photographs: bool = True,
+    say: Say = lambda line: None,
 ) -> SemanticDataset:
-    """The layouts to be rendered, resized as in training unless their own size is to be kept; perhaps with photographs."""
+    """The layouts to be rendered, read as in training, and resized so unless their own size is to be kept.
+
+    Args:
+        synth: The model.
+        data: DATA of the command line.
+        flags: Where the data are; what they leave open of direction and input is as in the model's training.
+        split: Part of DATA; empty for val, test or train, whichever is there first.
+        limit: Only the first so many.
+        original_size: Whether they keep their own size.
+        photographs: Whether photographs are read too, where there are any.
+        say: Told what is assumed, and what contradicts the model's training.
+
+    Raises:
+        ConfigError: The flags contradict each other.
+        DataError: There is nothing to read, or it is of another kind than the model takes.
+    """
     from gesso.data.dataset import SemanticDataset
     from gesso.data.preprocessing import Preprocessing
 
+    for line in contradictions(synth.info, flags):
+        say(line)
+    given, flags = flags, as_trained(synth.info, data, flags)
     pictures = synth.label_space is None or flags.input in ("image", "gray")
     listing = find_listing(data, flags, split, pictures=pictures)
     if synth.label_space is None and any(sample.label and not sample.source for sample in listing.samples):
@@ -192,6 +221,8 @@ def open_layouts(
         )
     _refuse_other_space(synth, listing)
     trained = sized_as_trained(synth)
+    if synth.label_space is None:
+        listing = take_halves(synth.info, trained, listing, data, given, say)
     samples = listing.samples[:limit]
     space = synth.info.target_space or synth.label_space or listing.space
     return SemanticDataset(
@@ -260,6 +291,15 @@ def render(
                     yield Generated(number, item, shot, style, image)
         except (LabelError, StyleError) as error:  # they know the array, not the file
             raise type(error)(f"{', '.join(item['name'] for item in items)}: {error}") from None
+        except DataError as error:
+            files = ", ".join(str(layouts.samples[i].source or layouts.samples[i].label) for i in numbers)
+            raise DataError(f"{files}: {error}{_if_gray(synth, items[0])}") from None
+
+
+def _if_gray(synth: Synthesizer, item: dict[str, Any]) -> str:
+    """What helps where colours came and one channel is taken."""
+    colours = "source" in item and item["source"].shape[0] in (3, 4)
+    return " --input gray gives it their luminance." if colours and synth.info.semantics.source_channels == 1 else ""
 
 
 def _photographs(

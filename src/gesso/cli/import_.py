@@ -47,7 +47,7 @@ def import_(
         latest_net_E.pth and features_clustered_*.npy of the same training, where there were any; in any order.
     labels: str
         Label space whose values in label files are the generator's channels: a published name, a labels.json, or "none" for
-        pictures as input. For pix2pix trained on label maps in colours: the space that has these colours.
+        pictures as input. For pix2pix trained on label maps in colours (3 channels): the space that has these colours.
     out: Path
         The model file.
     discriminator: Path
@@ -57,7 +57,7 @@ def import_(
     label_features: bool
         Features were pooled per class (--label_feat) instead of per object.
     boundary: bool
-        Whether the generator sees instance boundaries; by default the number of its channels tells.
+        Whether the generator sees instance boundaries; by default the number of its channels tells, and pix2pix's does not.
     dont_care: bool
         Whether the generator has a channel for ignored pixels, after those of the classes; by default SPADE's have one where the
         label space ignores values and the number of channels allows it.
@@ -82,7 +82,7 @@ def import_(
     from gesso.importers.options import Untold, read_options
 
     files = [generator, *more]
-    _check_places([*files, *([discriminator] if discriminator else [])], labels, out, discriminator, run)
+    _check_places([*files, *([discriminator] if discriminator else [])], labels, out, discriminator, run, options)
     if width is not None and width < 1:
         raise ConfigError(f"--width {width}: at least 1 pixel.")
     if width is not None and size:
@@ -130,14 +130,22 @@ def _space(labels: str) -> LabelSpace | None:
 
 
 def _check_places(
-    inputs: list[Path], labels: str, out: Path | None, discriminator: Path | None, run: Path | None
+    inputs: list[Path],
+    labels: str,
+    out: Path | None,
+    discriminator: Path | None,
+    run: Path | None,
+    options: Path | None,
 ) -> None:
     """Refuse to start where nothing, half of a training or an input would be written."""
+    from gesso.importers.options import NAMES
+
     if (discriminator is None) != (run is None):
         raise ConfigError("--discriminator and --run go together: the discriminator is kept in a run folder alone.")
     if out is None and run is None:
         raise ConfigError("Nothing says where the model goes: give -o model.safetensors.")
-    read = {path.resolve() for path in (*inputs, Path(labels))}
+    beside = [path.parent / name for path in inputs for name in NAMES]
+    read = {path.resolve() for path in (*inputs, Path(labels), *([options] if options else []), *beside)}
     if out and (out.is_dir() or out.resolve() in read):
         what = (
             "is a folder: give the path of a file"

@@ -52,6 +52,8 @@ def info(model: Path, *, json: bool = False) -> None:
     rows["label space"] = f"{space.name}, {len(space)} classes" if space else "none: the input is a picture"
     if target := about.target_space:
         rows["output"] = f"the colours of {target.name}, {len(target)} classes"
+    if about.direction:
+        rows["trained on"] = _trained_on(about)
     for key, value in rows.items():
         table.add_row(Text(key, style="bold"), Text(value))
     console = Console()
@@ -67,6 +69,13 @@ def info(model: Path, *, json: bool = False) -> None:
         for name, sizes in modes.items():
             found.add_row(name, str(len(sizes)), " ".join("?" if size is None else str(size) for size in sizes))
         console.print(found)
+
+
+def _trained_on(about: ModelInfo) -> str:
+    """Which files were its input, and how they were taken."""
+    sides = "left half A" if about.direction == "AtoB" else "right half B"
+    halves = f": the {sides} of side-by-side files is the input" if about.side_by_side else ""
+    return f"--direction {about.direction}, --input {about.input or 'auto'}{halves}"
 
 
 def _style(about: ModelInfo, styles: StyleSpace | None) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from gesso.cli.common import track
 from gesso.cli.style_flags import Shot, StyleFlags, names_file
-from gesso.cli.stylist import maps_of, read_chosen, refuse_bare, refuse_flags
+from gesso.cli.stylist import maps_of, read_chosen, refuse_bare, refuse_contradictions, refuse_flags
 from gesso.errors import ConfigError, StyleError
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class ObjectStylist:
         Raises:
             StyleError: The model has not what was chosen, or no layout has an object that was chosen.
             ModelFileError: A photograph was given to a model without encoder.
-            ConfigError: A photograph alone was given for several layouts, or nothing is left to chance for --random-styles.
+            ConfigError: The flags contradict each other, a photograph alone was given for several layouts, or nothing is left
+                to chance for --random-styles.
             DataError: A layout has no photograph.
         """
         from gesso.synthesis.style import Style, parse_style
@@ -42,6 +43,7 @@ class ObjectStylist:
         self._synth, self._flags, self._console = synth, flags, console
         self._base = Style()
         refuse_flags(synth, flags, "noise")
+        refuse_contradictions(flags, "choose one, and change it with --style.")
         _refuse_chance(flags)
         space = self._space = _require_style(synth, flags)
         self._base = self._first(layouts).updated(parse_style(flags.style or [], space.labels))

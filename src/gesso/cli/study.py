@@ -136,6 +136,8 @@ def name_methods(folders: list[str]) -> dict[str, Path]:
         else:
             given[name.strip()] = Path(place)
     for folder in plain:
+        if sum(other.resolve() == folder.resolve() for other in plain) > 1:
+            raise ConfigError(f"{folder} is given twice: there would be nothing to compare.")
         name = _short_name(folder, plain)
         if name in given:
             raise ConfigError(f"Two methods would be called {name!r}: name the folders with NAME=FOLDER.")

@@ -63,25 +63,24 @@ class StyleFlags:
         ways = [Path(text) for text in self.interpolate or () if names_file(text) or names_photograph(text)]
         return [file for file in named if file] + ways
 
-    def check(self) -> None:
-        """See that the flags go together.
-
-        Raises:
-            ConfigError: They contradict each other.
-        """
-        sources = {
+    @property
+    def sources(self) -> list[str]:
+        """The flags given that each give a whole style."""
+        values = {
             "--style-file": self.style_file,
             "--style-image": self.style_image,
             "--style-from-photographs": self.style_from_photographs,
         }
-        if len(given := [flag for flag, value in sources.items() if value]) > 1:
-            raise ConfigError(f"{' and '.join(given)} each give a whole style: choose one, and change it with --style.")
-        if (self.style_labels and not self.style_image) or (self.style_instances and not self.style_labels):
-            raise ConfigError("--style-instances belongs to --style-labels, and both to --style-image: give that too.")
+        return [flag for flag, value in values.items() if value]
+
+    def check(self) -> None:
+        """See that the flags make sense, whatever the model's kind of style; `gesso.cli.stylist` knows the rest.
+
+        Raises:
+            ConfigError: They contradict each other, or a number is too small.
+        """
         if self.interpolate and self.random_styles is not None:
             raise ConfigError("--interpolate and --random-styles both ask for a series of pictures: choose one.")
-        if self.steps is not None and not self.interpolate:
-            raise ConfigError("--steps counts the pictures of --interpolate A B: give that too.")
         if self.steps is not None and self.steps < 2:
             raise ConfigError(f"--steps {self.steps}: at least 2, the two styles themselves.")
         if self.random_styles is not None and self.random_styles < 1:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from gesso.cli.style_flags import Shot, StyleFlags
-from gesso.errors import DataError, ModelFileError, StyleError
+from gesso.errors import ConfigError, DataError, ModelFileError, StyleError
 
 if TYPE_CHECKING:
     from gesso.data.dataset import SemanticDataset
@@ -76,6 +77,33 @@ def refuse_flags(synth: Synthesizer, flags: StyleFlags, *names: str) -> None:
             raise StyleError(f"--{flag} was given, but this model's style is {described(about)}. {ADVICE[about.kind]}")
 
 
+def refuse_contradictions(flags: StyleFlags, one_of_several: str) -> None:
+    """Refuse flags that a model's kind of style knows, but not together.
+
+    Args:
+        flags: Without those that mean nothing to the kind: `refuse_flags` comes first, lest people be told to add such a flag.
+        one_of_several: What to do with two whole styles.
+
+    Raises:
+        ConfigError: They contradict each other.
+    """
+    if len(flags.sources) > 1:
+        raise ConfigError(f"{' and '.join(flags.sources)} each give a whole style: {one_of_several}")
+    if (flags.style_labels and not flags.style_image) or (flags.style_instances and not flags.style_labels):
+        raise ConfigError("--style-instances belongs to --style-labels, and both to --style-image: give that too.")
+    if flags.steps is not None and not flags.interpolate:
+        raise ConfigError("--steps counts the pictures of --interpolate A B: give that too.")
+
+
+@contextmanager
+def named(origin: str) -> Iterator[None]:
+    """Let errors about a style that does not fit the model name where it came from: a flag and its value."""
+    try:
+        yield
+    except StyleError as error:
+        raise StyleError(f"{origin}: {error}") from None
+
+
 def refuse_bare(layouts: SemanticDataset, flags: StyleFlags) -> None:
     """See that there is a photograph of each layout, if their styles are wanted.
 
@@ -89,8 +117,8 @@ def refuse_bare(layouts: SemanticDataset, flags: StyleFlags) -> None:
         )
 
 
-def sized_as_trained(synth: Synthesizer) -> Preprocessing:
-    """How training brought pictures to size, without its crops and padding.
+def trained_preprocessing(synth: Synthesizer) -> Preprocessing:
+    """How training brought pictures to size.
 
     Raises:
         ModelFileError: The model file does not say it in a way that is understood.
@@ -98,9 +126,18 @@ def sized_as_trained(synth: Synthesizer) -> Preprocessing:
     from gesso.data.preprocessing import Preprocessing
 
     try:
-        saved = Preprocessing.model_validate(synth.info.preprocessing)
+        return Preprocessing.model_validate(synth.info.preprocessing)
     except ValidationError as error:
         raise ModelFileError(f"The model file's preprocessing is not understood: {error.errors()[0]['msg']}.") from None
+
+
+def sized_as_trained(synth: Synthesizer) -> Preprocessing:
+    """How layouts are brought to the size of training: without its crops, and without its padding, which is the Synthesizer's.
+
+    Raises:
+        ModelFileError: The model file does not say it in a way that is understood.
+    """
+    saved = trained_preprocessing(synth)
     whole = saved.model_copy(update={"multiple": 1, "crop": None})
     if saved.resize == "fixed" and saved.crop:
         return whole.model_copy(update={"height": saved.crop[0], "width": saved.crop[1]})
@@ -129,9 +166,10 @@ def read_chosen(path: Path, synth: Synthesizer, console: Console) -> Style:
     style = read_style(path)
     record = read_record(path) if path.suffix.lower() == ".png" else None
     if record and record.get("model") != synth.hash:
-        console.print(f"{path} was made by another model: its style may mean other things here.", soft_wrap=True)
+        said = f"{path} was made by another model: its style may mean other things here."
+        console.print(said, soft_wrap=True, markup=False)
     if record and record.get("statistics") != synth.statistics:
         other = record.get("statistics")
         make = f"with --statistics {other}" if other else "without --statistics"
-        console.print(f"{path} was made {make}: only so does it come out the same.", soft_wrap=True)
+        console.print(f"{path} was made {make}: only so does it come out the same.", soft_wrap=True, markup=False)
     return style

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +13,17 @@ from cyclopts import Parameter
 from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from rich.console import Console
-from rich.table import Table
 
-from gesso.cli.common import DEFAULT_PRESET, Data, DataFlags, open_listing, require_space, say_components, track
+from gesso.cli.common import DEFAULT_PRESET, Data, DataFlags, open_listing, require_space, say_components
+from gesso.cli.train_plan import check_padding, refuse_what_cannot_fit, show_plan
 from gesso.errors import ConfigError, DataError
 from gesso.recipes import RECIPES
+from gesso.recipes.pix2pix import PUBLISHED_WEIGHTS, TERMS
 
 if TYPE_CHECKING:
     from gesso.data.layouts import Listing
     from gesso.labels import Semantics
     from gesso.recipes.protocol import Recipe, TrainingConfig
-    from gesso.session import Stage
     from gesso.train import TrainingData
 
 FOLDERS = ("labels", "images", "instances", "sources")  # of DataFlags
@@ -114,6 +113,7 @@ def train(
     held_out = apart if val_labels or val_sources or val_images else None
     learning = open_data(recipe, resolved, data, flags, split, val_split, held_out)
     say_components(learning.training, console)
+    check_padding(recipe, resolved, learning, console)
     if dry_run:
         show_plan(recipe, resolved, learning, out, device, console)
         return
@@ -158,12 +158,19 @@ def find_data(
             f"{document['__file__']}: data {origin!r} is not the data of a run; give the dataset folder after gesso train."
         )
     told = {k: str(origin[k]) for k in ("root", "split", *FOLDERS, *READ_AS) if origin.get(k)}
+    for name in _meaningless(flags.input, told):
+        del told[name]
     folders: dict[str, Any] = {k: Path(told[k]) for k in FOLDERS if k in told}
-    space = flags.space or told.get("space")
-    read_as = {k: told.get(k, getattr(flags, k)) for k in ("direction", "input")}
-    found = replace(flags, **folders, **read_as, convention=told.get("convention", "auto"), space=space)
+    read_as: dict[str, Any] = {k: getattr(flags, k) or told.get(k) for k in READ_AS}
     root = Path(told["root"]) if "root" in told and not folders else None
-    return root, found, split or told.get("split", "train")
+    return root, replace(flags, **folders, **read_as), split or told.get("split", "train")
+
+
+def _meaningless(asked: str | None, told: dict[str, Any]) -> list[str]:
+    """What a run's data had for label maps, and another `--input` than that run's has no use for."""
+    names = ["space", "instances"] if asked in ("image", "gray") else []
+    names += ["labels", "sources"] if asked == "gray" and "images" in told else []
+    return [name for name in names if name in told]
 
 
 def describe_data(listing: Listing, flags: DataFlags, split: str) -> dict[str, Any]:
@@ -209,9 +216,37 @@ def resolve(preset: str, document: dict[str, Any], settings: BaseModel | None) -
         )
     values = {**recipe.PRESETS[name].model_dump(), **given, **flags}
     try:
-        return recipe, recipe.Config.model_validate(values)
+        config = recipe.Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(e, given, flags, origin) for e in error.errors())) from None
+    if values.get("objective"):
+        _refuse_overruled(values["objective"], given, flags, origin)
+    return recipe, config
+
+
+def _refuse_overruled(objective: str, given: dict[str, Any], flags: dict[str, Any], origin: str) -> None:
+    """An objective says which terms there are; refuse weights that say otherwise, unless flags say it over a file."""
+    by_flag = "objective" in flags
+    asked = flags if by_flag else {**given, **flags}
+    terms = TERMS[objective]
+    wrong = [k for k in PUBLISHED_WEIGHTS if k in asked and bool(float(asked[k])) != (k in terms)]
+    if "lambda_gan" in terms and asked.get("conditional", "cGAN" in objective) != ("cGAN" in objective):
+        wrong.append("conditional")
+    if wrong:
+        named = " and ".join(_flag_of(k, asked[k]) if k in flags else f"{k} {asked[k]} in {origin}" for k in wrong)
+        whose = f"--objective {objective}" if by_flag else f"objective {objective} in {origin}"
+        made_of = " and ".join(_flag_of(name, "above 0") for name in PUBLISHED_WEIGHTS if name in terms)
+        condition = f" and --{'' if 'cGAN' in objective else 'no-'}conditional" if "lambda_gan" in terms else ""
+        raise ConfigError(
+            f"{named} contradicts {whose}, which means {made_of}{condition}, and no other term. Leave one of them out; "
+            "--objective '' leaves everything to the weights."
+        )
+
+
+def _flag_of(name: str, value: Any) -> str:
+    """A setting as it is written on the command line."""
+    flag = name.replace("_", "-")
+    return f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag} {value}"
 
 
 def _explain(error: Any, given: dict[str, Any], flags: dict[str, Any], origin: str) -> str:
@@ -302,6 +337,8 @@ def open_data(
         preprocessing=preprocessing.model_dump(mode="json"),
         origin=describe_data(listing, flags, split),
         target_space=listing.space if painted else None,
+        direction=flags.direction or "AtoB",
+        input=flags.input or "auto",
     )
 
 
@@ -336,86 +373,12 @@ def _held_out(data: Path | None, flags: DataFlags, val_split: str, split: str) -
 
     if data is None or val_split == split:
         return []
-    if flags.convention == "auto" and val_split not in layouts.splits(data):
+    named = flags.convention not in (None, "auto")
+    if not named and val_split not in layouts.splits(data):
         return []
     try:
         return list(open_listing(data, flags, val_split).samples)
     except DataError:
-        if flags.convention == "auto":
+        if not named:
             raise
         return []  # the named convention has no such split
-
-
-def refuse_what_cannot_fit(
-    recipe: Recipe, config: TrainingConfig, data: TrainingData, device: str, console: Console
-) -> None:
-    """Say before the last and largest phase, hours from now, crashes that its memory is not there.
-
-    Raises:
-        ConfigError: The message names what is needed, what is free, and the flags that help.
-    """
-    from gesso.devices import choose_device
-    from gesso.estimates import refuse_too_little_memory
-    from gesso.session import stages
-
-    largest = stages(recipe, config, len(data.training))[-1].phase  # type: ignore[arg-type]
-    size = _size(data.shrunk(largest.shrink, recipe.multiple(largest.config)), console)
-    refuse_too_little_memory(
-        recipe, largest.config, data.semantics, size, device=choose_device(device), frozen=largest.frozen
-    )
-
-
-def _size(data: TrainingData, console: Console) -> tuple[int, int]:
-    """Height and width that the networks see."""
-    first = next(iter(track([data.training[0]], "reading", 1, console)))
-    high, wide = next(first[k] for k in ("image", "label", "source") if k in first).shape[-2:]
-    return int(high), int(wide)
-
-
-def show_plan(
-    recipe: Recipe, config: TrainingConfig, data: TrainingData, run: Path, device: str, console: Console
-) -> None:
-    """Settings, what is taken over, phases, sizes and an estimate of memory and time."""
-    from gesso.devices import choose_device
-    from gesso.run_start import find_start
-    from gesso.session import stages
-
-    samples = len(data.training)  # type: ignore[arg-type]
-    console.print_json(json.dumps({"recipe": recipe.NAME, **json.loads(config.model_dump_json())}))
-    start = find_start(run, recipe, config, data)
-    for line in start.told:
-        console.print(line, soft_wrap=True)
-    for stage in (plan := stages(recipe, config, samples, start.begin)):
-        if stage.model:
-            console.print(f"\nphase {stage.number + 1} of {plan[-1].number + 1}: [bold]{stage.phase.name}[/bold]")
-        view = data.shrunk(stage.phase.shrink, recipe.multiple(stage.phase.config))
-        console.print(_phase_table(recipe, stage, view, choose_device(device), console))
-
-
-def _as_colours(data: TrainingData) -> str:
-    found = " as a picture in their colours" if data.semantics.colours else ""
-    return f"{found}; targets in the colours of {data.target_space.name}" if data.target_space else found
-
-
-def _phase_table(recipe: Recipe, stage: Stage, data: TrainingData, device: str, console: Console) -> Table:
-    from gesso.estimates import estimate
-
-    phase, steps = stage.phase, stage.last - stage.first
-    high, wide = _size(data, console)
-    guess = estimate(recipe, phase.config, data.semantics, (high, wide), device=device, frozen=phase.frozen)
-    table = Table.grid(padding=(0, 2))
-    table.add_row("data", f"{len(data.training)} samples, {high}x{wide} after preprocessing")  # type: ignore[arg-type]
-    table.add_row("semantics", f"{data.semantics.channels} channels: {data.semantics}{_as_colours(data)}")
-    table.add_row("steps", f"{stage.first} to {stage.last}: {phase.config.epochs} + {phase.config.epochs_decay} epochs")
-    for name, count in guess.parameters.items():
-        table.add_row(name, f"{count:,} parameters")
-    if phase.frozen:
-        table.add_row("standing still", ", ".join(prefix.rstrip(".") for prefix in phase.frozen))
-    if phase.new:
-        table.add_row("new", ", ".join(prefix.rstrip(".") for prefix in phase.new))
-    table.add_row("arithmetic", f"{guess.flops / 1e9:.1f} GFLOP per step")
-    table.add_row("memory", f"about {guess.memory / 2**30:.1f} GiB at the peak")
-    if guess.seconds is not None:
-        hours = guess.seconds * steps / 3600
-        table.add_row("time", f"about {guess.seconds:.2f} s per step here, {hours:.1f} h for all {steps} steps")
-    return table

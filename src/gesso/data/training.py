@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from torch.utils.data import Dataset
 
 from gesso.labels import LabelSpace, Semantics
+
+Direction = Literal["AtoB", "BtoA"]
+Input = Literal["auto", "image", "colours", "gray"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class TrainingData:
         preprocessing: Kept in the model file.
         origin: Where the data came from, kept in config.json.
         target_space: The classes whose colours the targets are painted in; None where they are photographs.
+        direction: "BtoA" where input and target were exchanged.
+        input: What of the data the networks see, as `--input` names it.
     """
 
     training: Dataset[dict[str, Any]]
@@ -33,9 +38,11 @@ class TrainingData:
     preprocessing: Mapping[str, Any]
     origin: Mapping[str, Any]
     target_space: LabelSpace | None = None
+    direction: Direction = "AtoB"
+    input: Input = "auto"
 
     def facts(self) -> dict[str, Any]:
-        """What must stay the same for a run to go on; digests of the names of the samples and of the label space."""
+        """What must stay the same for a run to go on: digests of the samples' names and of the label space, and what is input."""
         names = [sample.name for sample in getattr(self.training, "samples", ())]
         meaning = self.space or self.target_space
         space = meaning.model_dump_json() if meaning else ""
@@ -44,7 +51,15 @@ class TrainingData:
             "names": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
             "label_space": hashlib.sha256(space.encode()).hexdigest()[:16],
             "semantics": self.semantics.model_dump(mode="json"),
+            "direction": self.direction,
+            "input": self.input,
         }
+
+    def read_as(self) -> dict[str, Any]:
+        """What was taken for the input, as `gesso.model_info.ModelInfo` keeps it: direction, input, side_by_side."""
+        samples = getattr(self.training, "samples", ())
+        halves = any(sample.half for sample in samples)
+        return {"direction": self.direction, "input": self.input, "side_by_side": halves}
 
     def shrunk(self, shrink: int, multiple: int) -> TrainingData:
         """The same data at 1/shrink of the size, for networks that take sizes in multiples of `multiple`."""

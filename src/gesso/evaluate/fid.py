@@ -1,8 +1,8 @@
 """Distances between two sets of pictures by their feature vectors, in float64.
 
 Fréchet distance (FID: Heusel et al. 2017, arXiv 1706.08500, equation 6) and kernel distance (KID: Bińkowski et al. 2018,
-arXiv 1801.01401). They carry the names FID and KID over the published Inception weights alone; over any other extractor, reports
-name that extractor. The Fréchet distance depends on how many pictures there are; `intervals.equal_size_estimate` keeps that equal.
+arXiv 1801.01401). Only over the published Inception weights are they called FID and KID; otherwise reports name the extractor.
+The Fréchet distance depends on how many pictures there are: `intervals.equal_size_estimate` keeps that equal.
 """
 
 from __future__ import annotations

@@ -140,7 +140,8 @@ def _of_pix2pix(options: Options) -> Untold:
     if (network := options.text("netG") or "").startswith("resnet"):
         raise ModelFileError(f"{options.path}: netG is {network}. {NO_RESNET}")
     without, crop = options.switch("no_dropout"), options.number("crop_size")
-    square = (int(crop), int(crop)) if crop and "crop" in (options.text("preprocess") or "") else None
+    # Its other ways to preprocess resize nothing to the crop, or not to a square.
+    square = (int(crop), int(crop)) if crop and options.text("preprocess") == "resize_and_crop" else None
     return Untold(size=square, dropout=None if without is None else not without)
 
 

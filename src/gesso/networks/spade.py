@@ -4,7 +4,7 @@ Park, Liu, Wang, Zhu; CVPR 2019; arXiv 1903.07291. In reading order:
 
     initialise              the paper's initial weights                                appendix A
     SPADE                   normalisation that the layout modulates                    section 3, equations 1-3, figures 2 and 10
-    Concatenation           what SPADE is compared with: "decoder w/ Concat"           section 4, table 3
+    Concatenation           what SPADE is compared with: decoder with concatenation    section 4, table 3
     SpadeBlock              residual block: SPADE, activation, convolution, twice      section 3, figures 4 and 11
     SpadeGenerator          such blocks between doublings, from z or from the layout   section 3, figures 4 and 12, table 4
     PatchDiscriminator      one scale of D; hands out its features                     appendix A, figure 13
@@ -14,13 +14,12 @@ Park, Liu, Wang, Zhu; CVPR 2019; arXiv 1903.07291. In reading order:
     StyleEncoder            E: a photograph's style as a Gaussian, for the VAE         section 3 (multi-modal), figure 14
 
 Spectral norm is in `spectral.py`, batch norm over several processes in `sync_norm.py`, the way from z to features in
-`latent_grid.py`.
+`latent_grid.py`, sizes in numbers in `spade_sizes.py`.
 
 Where the official code and the paper's text differ, the code is followed, as its checkpoints demand: in the generator only the
-convolutions of the residual blocks have spectral norm, in the discriminator not the first and the last; the generator
-may begin from the downsampled layout (in the paper only as a variation, table 4). What differs from the official code on
-purpose: the size of the photograph is that of the layout, not fixed when the network is built; the encoder may look at
-squares other than 256x256; sizes that cannot be halved evenly are refused.
+convolutions of the residual blocks have spectral norm, in the discriminator not the first and the last; the generator may
+begin from the downsampled layout (in the paper a variation, table 4). What differs from the official code on purpose:
+photographs are as large as the layout; the encoder may look at squares of any size; sizes that cannot be halved are refused.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ from torch.nn import functional as F
 from gesso.errors import ConfigError, LabelError, StyleError
 from gesso.networks.frugal import Layers, add, recomputed, run, scale_by
 from gesso.networks.latent_grid import LatentGrid
+from gesso.networks.spade_sizes import refuse_single_pixels
 from gesso.networks.spectral import SpectralConv2d
 from gesso.networks.sync_norm import SyncBatchNorm2d, processes
 
@@ -122,7 +122,7 @@ class SPADE(nn.Module):
 
 
 class Concatenation(nn.Module):
-    """What SPADE is measured against: norm with a scale and a shift per channel, then the layout as further channels."""
+    """Of the decoder with concatenation: norm with a scale and a shift per channel, then the layout as further channels."""
 
     def __init__(self, channels: int, semantic_channels: int, norm: str = "instance", **_: int) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class SpadeGenerator(nn.Module):
         latent_grid: Rows and columns of what z is turned into: the training size divided by `multiple`. At other sizes it is
             resized. None if only `latent_cells` is known: then the first layout decides.
         latent_cells: Rows times columns, where there is no `latent_grid`.
-        conditioning: "spade", or "concat" for the paper's baseline.
+        conditioning: "spade", or "concat" for the decoder with concatenation, which has no use for `kernel` and `hidden`.
         spectral: Whether the convolutions of the blocks have spectral norm.
 
     Attributes:
@@ -360,8 +360,7 @@ class ResidualDiscriminator(PatchDiscriminator):
         nn.Module.__init__(self)
         widths = _widths(width, layers)
         first = Layers(nn.Conv2d(in_channels, widths[0], 3, padding=1), nn.AvgPool2d(2, ceil_mode=True))
-        pairs = enumerate(pairwise(widths), start=1)
-        blocks = [ResidualDown(before, after, norm, spectral, i < layers) for i, (before, after) in pairs]
+        blocks = [ResidualDown(*pair, norm, spectral, i < layers) for i, pair in enumerate(pairwise(widths), start=1)]
         last = Layers(nn.LeakyReLU(0.2), nn.Conv2d(widths[-1], 1, 3, padding=1))
         self.layers = nn.ModuleList([first, *blocks, last])
 
@@ -383,7 +382,7 @@ class MultiscaleDiscriminator(nn.Module):
         semantic_channels: How many of the channels are semantics, for kind "spade".
 
     Raises:
-        ConfigError: Kind "spade" without semantic channels.
+        ConfigError: Kind "spade" without semantic channels; in forward, pictures that become too small to be normalised.
     """
 
     def __init__(
@@ -404,12 +403,14 @@ class MultiscaleDiscriminator(nn.Module):
                 f"A discriminator with SPADE inside needs to know how many of its {in_channels} channels are semantics: "
                 f"semantic_channels={semantic_channels} came, 1 to {in_channels - 1} are possible."
             )
+        self.form = kind, layers, scales, norm
         self.scales = nn.ModuleList(
             DISCRIMINATORS[kind](in_channels, width, layers, norm, spectral, semantic_channels) for _ in range(scales)
         )
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
         """(B, C, H, W) semantics and image -> per scale, finest first, the outputs of each layer, scores last."""
+        refuse_single_pixels(*self.form, (x.shape[2], x.shape[3]))
         outputs = []
         for scale in self.scales:
             outputs.append(scale(x))
@@ -445,6 +446,5 @@ class StyleEncoder(nn.Module):
         """Photographs in [-1, 1] of any size, looked at as squares -> mu and log variance, (B, latent) each."""
         if image.shape[2:] != (self.side, self.side):
             image = F.interpolate(image, (self.side, self.side), mode="bilinear", align_corners=False)  # (B, 3, S, S)
-        x = self.down(image)  # (B, 8 * width, 4, 4)
-        x = x.flatten(1)  # (B, 8 * width * 16)
+        x = self.down(image).flatten(1)  # (B, 8 * width * 4 * 4)
         return self.mean(x), self.log_variance(x)  # (B, latent) each

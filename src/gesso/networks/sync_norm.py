@@ -6,6 +6,7 @@ SPADE code clamps the variance at eps; they differ only for channels that are al
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -15,8 +16,12 @@ from torch.autograd.function import once_differentiable
 
 
 def processes() -> int:
-    """How many processes train together; 1 without torch.distributed."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    """How many processes train together: also before they meet, as many as torchrun has started (`WORLD_SIZE`), else 1."""
+    return dist.get_world_size() if _have_met() else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _have_met() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
@@ -85,7 +90,9 @@ class _Together(torch.autograd.Function):
 
 
 def _gather(row: Tensor) -> Tensor:
-    """(N,) of each process -> (processes, N)."""
+    """(N,) of each process -> (processes, N); before they have met, as in a rehearsal, as if the others had the same."""
+    if not _have_met():
+        return row.expand(processes(), -1)
     rows = [torch.empty_like(row) for _ in range(processes())]
     dist.all_gather(rows, row)
     return torch.stack(rows)

@@ -14,7 +14,11 @@ from torch import Tensor
 Scores = Tensor | Sequence[Sequence[Tensor]]
 MONITORS = ("accuracy_D_real", "accuracy_D_fake", "saturation")  # names in the log
 END = 0.98  # of tanh's -1..1: its slope there is 1/25 of that in the middle
-BOUNDARY = {"lsgan": 0.5}  # between real and fake; 0 for all other losses
+BOUNDARY = {
+    "lsgan": 0.5,
+    "vanilla": 0.0,
+    "hinge": 0.0,
+}  # between real and fake; "wasserstein" has none: scores only compare
 PATIENCE = 1000  # steps that a mean is taken over before it is judged
 
 
@@ -26,21 +30,23 @@ def monitors(
     Args:
         real_scores: D's scores of photographs: one map, or a list over scales of a list over layers, the scores last.
         fake_scores: Likewise of generated pictures, as D's own loss sees them.
-        gan: Name of the adversarial loss; "lsgan" has its boundary at 0.5, the others theirs at 0.
+        gan: Name of the adversarial loss, of which `BOUNDARY` tells where real and fake meet, if anywhere.
         generated: (B, 3, H, W) in [-1, 1].
         photograph: (B, 3, H, W) in [-1, 1].
 
     Returns:
         "accuracy_D_real" and "accuracy_D_fake": share, 0..1, of the scores on the right side, every scale counting alike
-        as it does in the loss; "saturation": see the function of this name.
+        as it does in the loss; not for a loss without a boundary. "saturation": see the function of this name.
     """
-    boundary = BOUNDARY.get(gan, 0.0)
-    real = [(scores.detach() > boundary).float().mean() for scores in _maps(real_scores)]
-    fake = [(scores.detach() < boundary).float().mean() for scores in _maps(fake_scores)]
+    watched = {"saturation": saturation(generated, photograph)}
+    if gan not in BOUNDARY:
+        return watched
+    real = [(scores.detach() > BOUNDARY[gan]).float().mean() for scores in _maps(real_scores)]
+    fake = [(scores.detach() < BOUNDARY[gan]).float().mean() for scores in _maps(fake_scores)]
     return {
         "accuracy_D_real": sum(real[1:], real[0]) / len(real),
         "accuracy_D_fake": sum(fake[1:], fake[0]) / len(fake),
-        "saturation": saturation(generated, photograph),
+        **watched,
     }
 
 

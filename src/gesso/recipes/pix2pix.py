@@ -63,8 +63,8 @@ class Config(TrainingConfig):
     )
     objective: Literal["", "L1", "L2", "GAN", "cGAN", "L1+GAN", "L1+cGAN"] = Field(
         "",
-        description="terms of the loss: sets weights that it does not name to 0, whatever is said of them, and --conditional; "
-        "empty leaves them as they are",
+        description="terms of the loss: sets weights that it does not name to 0, those that it names but are 0 to what is "
+        "published, and --conditional; empty leaves them as they are",
     )
     conditional: bool = Field(True, description="let the discriminator see the layout beside the picture")
     gan: Literal["vanilla", "lsgan"] = Field("vanilla", description="adversarial loss")
@@ -80,12 +80,15 @@ class Config(TrainingConfig):
     @model_validator(mode="before")
     @classmethod
     def _apply_objective(cls, values: Any) -> Any:
-        terms = TERMS.get(values.get("objective") or "") if isinstance(values, dict) else None
-        if terms is None:
+        objective = values.get("objective") if isinstance(values, dict) else None
+        terms = TERMS.get(objective) if isinstance(objective, str) else None
+        if not isinstance(objective, str) or terms is None:
             return values
-        weights = {name: (values.get(name) or weight) * (name in terms) for name, weight in PUBLISHED_WEIGHTS.items()}
-        conditional = {"conditional": "cGAN" in values["objective"]} if "lambda_gan" in terms else {}
-        return {**values, **weights, **conditional}
+        given = {name: values.get(name) for name in PUBLISHED_WEIGHTS}
+        numbers = {name: value for name, value in given.items() if value is None or isinstance(value, int | float)}
+        weights = {name: (value or PUBLISHED_WEIGHTS[name]) * (name in terms) for name, value in numbers.items()}
+        conditional = {"conditional": "cGAN" in objective} if "lambda_gan" in terms else {}
+        return {**values, **weights, **conditional}  # what is no number is left to be refused as what it is
 
     @model_validator(mode="after")
     def _check_networks(self) -> Config:

@@ -26,14 +26,15 @@ from gesso import losses
 from gesso.labels import Semantics
 from gesso.networks import spade as networks
 from gesso.networks.frugal import checkpoint_activations
+from gesso.networks.spade_sizes import HALVINGS, coarsest_grid
 from gesso.networks.vgg import load_vgg19
 from gesso.recipes import augment
 from gesso.recipes.monitors import monitors
 from gesso.recipes.protocol import Batch, Engine, Phase, Players, TrainingConfig
+from gesso.recipes.spade_checks import check
 
 NAME = "spade"
 LATENT_PER_WIDTH = 4  # numbers in a style vector: 256 for the published width (appendix A)
-HALVINGS = {"normal": 5, "more": 6, "most": 7}  # from the picture to the generator's coarsest grid
 ADVERSARIAL: dict[str, tuple[losses.Scores, losses.Scores]] = {  # of the generator, of the discriminators
     "hinge": (losses.hinge_generator, losses.hinge_discriminator),
     "lsgan": (losses.least_squares, losses.least_squares),
@@ -56,12 +57,19 @@ class Config(TrainingConfig):
         "sync_batch", description="normalisation in the generator; sync_batch measures over all processes together"
     )
     kernel: int = Field(
-        3, ge=1, description="size of the convolutions that turn the layout into scales and offsets; odd"
+        3,
+        ge=1,
+        description="size of the convolutions that turn the layout into scales and offsets; odd; --conditioning spade only",
     )
-    hidden: int = Field(128, ge=1, description="channels between the layout and its scales and offsets")
+    hidden: int = Field(
+        128,
+        ge=1,
+        description="channels between the layout and its scales and offsets; --conditioning spade only",
+    )
     conditioning: Literal["spade", "concat"] = Field(
         "spade",
-        description="how the layout enters: by modulation, or joined to every layer's input, the paper's baseline pix2pixHD++",
+        description="how the layout enters: by modulation, or as channels beside every layer's input, which is the decoder with "
+        "concatenation of the paper's table 3",
     )
     style_encoder: bool = Field(False, description="train an encoder of the photograph's style, with a KL term")
     latent: int = Field(
@@ -74,7 +82,9 @@ class Config(TrainingConfig):
     encoder_downs: int = Field(
         6,
         ge=1,
-        description="times the encoder halves the photograph, which it first resizes to a square of 4 * 2^downs pixels",
+        le=10,
+        description="times the encoder halves the photograph, which it first resizes to a square of 4 * 2^downs pixels, at most "
+        "4 times as long as the photograph",
     )
     discriminator_width: int = Field(64, ge=1, description="channels of each discriminator's first layer")
     discriminator_layers: int = Field(3, ge=1, description="layers of stride 2 in each discriminator")
@@ -111,31 +121,8 @@ class Config(TrainingConfig):
 
     @model_validator(mode="after")
     def _check_networks(self) -> Config:
-        if self.kernel % 2 == 0:
-            raise ValueError(
-                f"--kernel {self.kernel} is even: the layout would shift by half a pixel; give an odd number"
-            )
-        if self.upsampling == "most" and self.generator_width < 2:
-            raise ValueError(
-                "--upsampling most halves the channels once more: --generator-width 1 is too little, give 2 or more"
-            )
-        if self.latent_size and self.latent_grid is None:
-            raise ValueError(
-                f"{'--style-encoder' if self.style_encoder else '--latent'} needs the training size to be known beforehand: "
-                "give --crop, or --resize fixed with --height and --width"
-            )
-        if self.training_size and math.prod(_grid(self.training_size, self.upsampling)) == 1:
-            self._check_one_by_one(self.training_size)
+        check(self)
         return self
-
-    def _check_one_by_one(self, size: tuple[int, int]) -> None:
-        """A normalisation needs more than one value per channel."""
-        if self.norm == "instance" or self.batch == self.accumulate:
-            several = "" if self.norm == "instance" else ", or more photographs at once by --batch"
-            raise ValueError(
-                f"--norm {self.norm} has a single value per channel to normalise at {size[0]}x{size[1]} with --upsampling "
-                f"{self.upsampling}, whose coarsest grid is then 1x1: train at a larger size, with less --upsampling{several}"
-            )
 
     @property
     def latent_size(self) -> int:
@@ -152,7 +139,7 @@ class Config(TrainingConfig):
     @property
     def latent_grid(self) -> tuple[int, int] | None:
         """Rows and columns that a style vector is first spread over; None without one, or where that is not known."""
-        return _grid(self.training_size, self.upsampling) if self.latent_size and self.training_size else None
+        return coarsest_grid(self.training_size, self.upsampling) if self.latent_size and self.training_size else None
 
     @property
     def betas(self) -> tuple[float, float]:
@@ -162,12 +149,6 @@ class Config(TrainingConfig):
         """
         first, second = (0.0, 0.9) if self.ttur else (0.5, 0.999)
         return first if self.beta1 is None else self.beta1, second if self.beta2 is None else self.beta2
-
-
-def _grid(size: tuple[int, int], upsampling: str) -> tuple[int, int]:
-    """The coarsest grid for pictures of a size, which are padded to what the generator can double."""
-    step = 2 ** HALVINGS[upsampling]
-    return -(-size[0] // step), -(-size[1] // step)
 
 
 # Published trainings ran on 8 GPUs (section 4), and the official KL term is a sum over the photographs of one of them, averaged

@@ -6,8 +6,10 @@ Nothing that a browser sends becomes a path, and nothing that is sent to it name
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -86,7 +88,13 @@ def create_app(folder: Path, names: tuple[str, ...] = (), kiosk: bool = False) -
     study = load(folder)
     store = Store(folder / "study.sqlite")
     store.sizes()  # a missing or damaged database is said now, not at the first answer
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @asynccontextmanager
+    async def kept_open(app: FastAPI) -> AsyncIterator[None]:
+        with store.kept_open():
+            yield
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=kept_open)
     app.middleware("http")(partial(_guard, names))
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(DataError, _failed)
@@ -104,11 +112,12 @@ def known_host(host: str, names: tuple[str, ...]) -> bool:
 
     Other names are refused, so that a foreign page whose name was made to point here (DNS rebinding) cannot read anything.
     """
-    name = host.rsplit(":", 1)[0] if host.count(":") == 1 or "]:" in host else host
-    if name.lower() in ("localhost", *map(str.lower, names)):
+    parts = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::\d+)?", host.lower())
+    name = parts and (parts[1] or parts[2])
+    if name in ("localhost", *map(str.lower, names)):
         return True
     try:
-        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        ipaddress.ip_address(name or "")
     except ValueError:
         return False
     return True
@@ -176,7 +185,7 @@ def _add_study(app: FastAPI, study: Study, store: Store, kiosk: bool) -> None:
             "title": study.title,
             "question": study.question,
             "protocol": study.protocol,
-            "real": REAL in study.methods,
+            "camera": REAL in study.methods,
             "size": study.size,
             "total": sitting,
             "practice": study.practice,
@@ -257,5 +266,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run(app: FastAPI, listening: socket.socket) -> None:
     """Serve until interrupted."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, proxy_headers=False)
-    uvicorn.Server(config).run(sockets=[listening])
+    http_server(app).run(sockets=[listening])
+
+
+def http_server(app: FastAPI) -> uvicorn.Server:
+    """What serves a study: uvicorn, quiet and without websockets."""
+    config = uvicorn.Config(
+        app, ws="none", lifespan="on", log_level="warning", access_log=False, server_header=False, proxy_headers=False
+    )
+    return uvicorn.Server(config)

@@ -55,6 +55,10 @@ def resolve(methods: tuple[str, ...], scenes: tuple[str, ...], size: tuple[int, 
     """
     sitting = settings.protocol == "real-or-fake"
     _refuse_strangers(settings, sitting)
+    if not all(16 <= side <= 4096 for side in size):
+        raise ConfigError(
+            f"Pictures would be shown at {size[0]}x{size[1]}: choose a --size HEIGHTxWIDTH of 16 to 4096 pixels each way."
+        )
     checks = settings.checks if settings.checks is not None else 0 if sitting else min(CHECKS, len(scenes))
     practice = (PAPER_PRACTICE if settings.practice is None else settings.practice) if sitting else 0
     pairs = 1 if sitting else len(methods) * (len(methods) - 1) // 2
@@ -110,8 +114,6 @@ def _refuse_strangers(settings: Settings, sitting: bool) -> None:
         raise ConfigError(f"--exposures is for the protocol timed, not {settings.protocol}.")
     if settings.exposures is not None and not all(0.02 <= seconds <= 60 for seconds in settings.exposures or (0,)):
         raise ConfigError("--exposures are seconds from 0.02 (about one frame of a screen) to 60, such as 1/8,1,8.")
-    if settings.size and not all(16 <= side <= 4096 for side in settings.size):
-        raise ConfigError(f"--size {settings.size[0]}x{settings.size[1]}: give 16 to 4096 pixels each way.")
 
 
 def _pictures(methods: Sequence[str], scenes: Sequence[str], checks: int, settings: Settings) -> tuple[Picture, ...]:

@@ -109,6 +109,13 @@ class Store:
             connection.executescript(SCHEMA)
 
     @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Meanwhile one idle connection is open, so that SQLite does not put its log away after each request (3 times slower)."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.execute("SELECT count(*) FROM votes").fetchone()
+            yield
+
+    @contextmanager
     def _open(self, writing: bool) -> Iterator[sqlite3.Connection]:
         """A connection in one transaction, which ends on the disk, or not at all.
 

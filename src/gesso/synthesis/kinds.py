@@ -42,16 +42,14 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Worn:
-    """What layouts wear that are computed together.
+    """What one layout wears.
 
     Attributes:
-        rows: Which layouts of the batch.
-        tensor: What the generator is handed besides their semantics; None for nothing.
+        tensor: What the generator is handed besides the semantics, (1, ...); None for nothing.
         seed: Of what the generator draws by itself.
         noise: Whether it draws: dropout.
     """
 
-    rows: slice
     tensor: Tensor | None
     seed: int
     noise: bool = False
@@ -79,14 +77,14 @@ class StyleKind:
             seed: Of the draws, where a style has none.
 
         Returns:
-            Groups of layouts, in their order, that are computed together.
+            What each layout wears, in their order.
 
         Raises:
             StyleError: The model does not know what was chosen.
         """
         if style is not None:
             raise self.refusal()
-        return [Worn(slice(None), None, seed)]
+        return [Worn(None, seed)] * len(next(iter(layouts.values())))
 
     def prepare(self, generator: nn.Module, worn: Worn) -> None:
         """Set what the generator has to know, before it computes photographs that wear something."""

@@ -37,7 +37,8 @@ def between(first: Sequence[float], second: Sequence[float], t: float) -> Vector
     """The z on the way from one (t = 0) to another (t = 1): its direction turns evenly, its length changes evenly.
 
     Random z of many numbers all have about the same length. A straight line between two of them leads through vectors a third
-    shorter, as none drawn ever is. Where there is no direction to turn, the way is straight.
+    shorter, as none drawn ever is. Where there is no direction to turn, the way is straight. Numbers that would leave the range
+    of z, -10..10, as they can where some of both ends are at its edge, are cut.
 
     Raises:
         StyleError: The two differ in length, or t is outside 0..1.
@@ -55,17 +56,16 @@ def between(first: Sequence[float], second: Sequence[float], t: float) -> Vector
     if math.sin(angle) < 1e-6:  # the same direction, the opposite, or none
         return shortest((1 - t) * a + t * b)
     turned = (math.sin((1 - t) * angle) * a / lengths[0] + math.sin(t * angle) * b / lengths[1]) / math.sin(angle)
-    return shortest(turned * ((1 - t) * lengths[0] + t * lengths[1]))
+    return shortest((turned * ((1 - t) * lengths[0] + t * lengths[1])).clip(-LARGEST, LARGEST))
 
 
 class LatentStyles(StyleKind):
     """The whole picture wears one z."""
 
     def dress(self, layouts: Batch, style: Styles, seed: int) -> list[Worn]:
-        """One z per layout: (B, latent). The same seed gives every layout the same z."""
-        count = len(next(iter(layouts.values())))
-        vectors = [self.z(one, seed) for one in one_each(style, count)]
-        return [Worn(slice(None), torch.tensor(vectors, dtype=torch.float32), seed)]
+        """One z per layout: (1, latent). The same seed gives every layout the same z."""
+        styles = one_each(style, len(next(iter(layouts.values()))))
+        return [Worn(torch.tensor([self.z(one, seed)], dtype=torch.float32), seed) for one in styles]
 
     def prepare(self, generator: nn.Module, worn: Worn) -> None:
         """Let the grid of z be what the model file says, not what the first layout left behind."""
@@ -85,7 +85,8 @@ class LatentStyles(StyleKind):
             return shortest(drawn(seed if style.seed is None else style.seed, self._about.channels))
         if len(style.z) != self._about.channels:
             raise StyleError(
-                f"The z that was chosen has {len(style.z)} numbers; this model's has {self._about.channels}."
+                f"The z that was chosen has {len(style.z)} numbers; this model's has {self._about.channels}, so it is another "
+                "model's. Choose a seed, a photograph (--style-image), or a picture that this model made (--style-file)."
             )
         return style.z
 

@@ -1,7 +1,7 @@
 """The style of pix2pix: noise, as dropout (section 3.2.1, at test time too) and, for models that take one, a Gaussian map.
 
-Layouts are computed one at a time, each with the random numbers of its seed, so that a picture depends neither on what else is in
-its batch nor on its place in it. The map is the same on every device; dropout draws on the device where it computes.
+Each layout has the random numbers of its own seed. The map is the same on every device; dropout draws on the device where it
+computes.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class NoiseStyles(StyleKind):
     """Chance decides; it can be chosen whether, and by which seed."""
 
     def dress(self, layouts: Batch, style: Styles, seed: int) -> list[Worn]:
-        """Each layout alone, with its seed and its noise map (1, channels, H, W), which is zero without noise."""
+        """Each layout's seed and its noise map (1, channels, H, W), which is zero without noise."""
         about = self._model.info.style
         assert about is not None, "a kind of style belongs to a style"
         count, *_, height, width = next(iter(layouts.values())).shape
         worn = []
-        for row, one in enumerate(one_each(style, count)):
+        for one in one_each(style, count):
             refuse_foreign(one, about)
             own, noise = seed if one.seed is None else one.seed, one.noise is not False
             refuse_seed(own)
             size = (1, about.channels, height, width)
             tensor = _noise_map(size, own if noise else None) if about.channels else None
-            worn.append(Worn(slice(row, row + 1), tensor, own, noise))
+            worn.append(Worn(tensor, own, noise))
         return worn
 
     def prepare(self, generator: nn.Module, worn: Worn) -> None:

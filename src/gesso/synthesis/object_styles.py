@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gesso.checkpoints import Model
@@ -42,7 +41,7 @@ class ObjectStyles(StyleKind):
         self.space = space
 
     def dress(self, layouts: Batch, style: Styles, seed: int) -> list[Worn]:
-        """Every pixel holds the vector of its object: (B, F, H, W)."""
+        """Every pixel of a layout holds the vector of its object: (1, F, H, W)."""
         space = self.space
         labels = list(layouts["label"])
         instances = list(layouts["instance"]) if "instance" in layouts else [None] * len(labels)
@@ -50,8 +49,7 @@ class ObjectStyles(StyleKind):
         styles = self._one_each(style, objects)
         vectors = [self._vectors(one, there, seed) for one, there in zip(styles, objects, strict=True)]
         maps = zip(vectors, labels, instances, strict=True)
-        tensor = torch.stack([feature_map(*one, space.regions, space.channels) for one in maps])
-        return [Worn(slice(None), tensor, seed)]
+        return [Worn(feature_map(*one, space.regions, space.channels)[None], seed) for one in maps]
 
     def resolve(self, layout: Layout, style: Style, seed: int) -> Vectors:
         """The vector that each object of a layout wears."""

@@ -134,7 +134,7 @@ class Style(BaseModel):
             document = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise StyleError(f"Cannot read the style {path}: {error.strerror}. Check the path.") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StyleError(
                 f"{path} is not JSON ({error}); a style is what Style.save writes, or a generated PNG."
             ) from None

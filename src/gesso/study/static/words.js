@@ -7,10 +7,10 @@ const PROTOCOLS = {
     "You will see two photographs side by side and choose one. Take all the time that you need.",
     KEYS,
   ],
-  timed: ({ exposures, real }) => [
+  timed: ({ exposures, camera }) => [
     `Two photographs appear side by side for a moment, ${span(exposures)}, and vanish. Then choose one.`,
     "Look at the small cross between them while you wait; often there is time for a glance only. When you are not sure, guess.",
-    ...(real ? ["Some of the photographs were taken with a camera, others were made by a computer."] : []),
+    ...(camera ? ["Some of the photographs were taken with a camera, others were made by a computer."] : []),
     KEYS,
   ],
   "real-or-fake": ({ practice }) => [
