@@ -483,7 +483,8 @@ def test_the_right_flag_is_named_where_it_is_missing(
     refused(gesso(*begin(run, root, "--direction", "BtoA")), "no label space", "--input image")
     worked(gesso(*begin(run, root, "--input", "image")))
     made = ("--out", tmp_path / "made", "--device", "cpu")
-    refused(gesso("generate", run / "model.safetensors", root, *made), "takes pictures", root, "--input image")
+    asked = [root, "--input", "auto", *made]  # without it, pictures are taken as in training
+    refused(gesso("generate", run / "model.safetensors", *asked), "takes pictures", root, "--input image")
     for data in (tiny_dataset, tiny_dataset / "val" / "labels", tiny_dataset / "val" / "labels" / "scene0.png"):
         refused(gesso("generate", tiny_model, data, "--input", "image", *made), "takes label maps")
 

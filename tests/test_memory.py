@@ -307,7 +307,7 @@ def test_a_layout_that_will_not_fit_is_refused_first(monkeypatch: pytest.MonkeyP
 def test_a_small_layout_is_not_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "forward_memory", lambda *_: pytest.fail("rehearsed"))
     monkeypatch.setattr(devices, "available_memory", lambda device: GIB)
-    refuse_large_forward(nn.Identity(), [(1, 3, 512, 512)], "cpu")
+    refuse_large_forward(nn.Identity(), [(1, 3, 256, 512)], "cpu")
 
 
 # --- the published size, for real ---

@@ -278,7 +278,7 @@ def test_copies_between_objects(generate: Command, synth: Synthesizer) -> None:
         (["--copy-style", "26001", "5"], ["object 5"]),
         (["--copy-style", "26002", "99"], ["--copy-style 26002 99", "no layout holds both"]),
         (["--copy-style", "red", "5"], ["--copy-style red 5", "'red' is no object"]),
-        (["--style-file", "a.json", "--style-from-photographs"], ["--style-file and --style-from-photographs", "choose one, and change it with --style"]),
+        (["--style-file", "a.json", "--style-from-photographs"], ["--style-file and --style-from-photographs", "with --style."]),
         (["--style-image", "a.png", "--style-from-photographs"], ["--style-image and --style-from-photographs"]),
         (["--style-labels", "a.png"], ["--style-image"]),
         (["--style-image", "a.png", "--style-instances", "a.png"], ["--style-labels"]),

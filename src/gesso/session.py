@@ -298,6 +298,7 @@ def save(session: Session, step: int) -> None:
         style=StyleDescription.model_validate(players.style) if players.style else None,
         step=step,
         target_space=data.target_space,
+        **data.read_as(),
     )
     model = session.run / "model.safetensors"
     checkpoints.save_model(model, {n: m.state_dict() for n, m in networks.items()}, info)

@@ -70,7 +70,7 @@ def generate(
     seed: int
         Of what a layout leaves open.
     batch: int
-        Layouts at a time; they must be of one size.
+        Layouts that are read together, of one size; each photograph is computed by itself.
     original_size: bool
         Keep the layouts' own size instead of the size that the model was trained at.
     colour: bool

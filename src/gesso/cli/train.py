@@ -246,7 +246,9 @@ def _refuse_overruled(objective: str, given: dict[str, Any], flags: dict[str, An
 def _flag_of(name: str, value: Any) -> str:
     """A setting as it is written on the command line."""
     flag = name.replace("_", "-")
-    return f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag} {value}"
+    if isinstance(value, bool):
+        return f"--{'' if value else 'no-'}{flag}"
+    return f"--{flag} {value:g}" if isinstance(value, float) else f"--{flag} {value}"
 
 
 def _explain(error: Any, given: dict[str, Any], flags: dict[str, Any], origin: str) -> str:
