@@ -528,7 +528,8 @@ def test_agreement_is_between_participants_on_the_same_pictures() -> None:
         for who in range(4)
         for place, trial in enumerate(draw(study, who))
     ]
-    assert counted(study, half).pairs[0].agreement == pytest.approx(1.0)
+    (pair,) = counted(study, half).pairs
+    assert (pair.agreement, pair.shared) == (pytest.approx(1.0), 10)
 
 
 def test_an_empty_study_and_odd_settings_are_refused(tmp_path: Path, gesso: Any) -> None:
@@ -895,3 +896,17 @@ def test_ctrl_c_ends_serving_quietly(study: Path) -> None:
         assert httpx.get(address).status_code == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(20) in (0, 130)
+
+
+def test_without_the_web_extra_it_is_said_what_to_install(
+    study: Path, gesso: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.delitem(sys.modules, "gesso.study.server")
+    refused(gesso("study", "serve", study), "fastapi, which is not installed: pip install 'gesso[web]'")
+
+
+def test_studies_need_no_torch() -> None:
+    script = "import sys, gesso.study.server, gesso.study.prepare, gesso.study.report; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -142,7 +142,14 @@ def stored(study: Path) -> list[dict[str, Any]]:
     return [{**dict(zip(names, row, strict=True)), "shown_ms": json.loads(row[3])} for row in rows]
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5, 0.7], ids=["always-A", "coin", "70-percent-A"])
+@pytest.mark.parametrize(
+    "share",
+    [
+        pytest.param(1.0, id="always-A", marks=pytest.mark.slow),
+        pytest.param(0.5, id="coin", marks=pytest.mark.slow),
+        pytest.param(0.7, id="70-percent-A"),
+    ],
+)
 def test_known_tastes_are_recovered(tmp_path: Path, context: BrowserContext, share: float) -> None:
     study = make_study(tmp_path, 36, trials=36, checks=2)
     with served(study) as address:
@@ -157,6 +164,7 @@ def test_known_tastes_are_recovered(tmp_path: Path, context: BrowserContext, sha
     print(f"{share:.0%} amber: {pair.all.share:.1%}, {pair.all.low:.1%} to {pair.all.high:.1%}, p {pair.all.p:.4f}")
 
 
+@pytest.mark.slow
 def test_who_does_not_look_is_left_out(tmp_path: Path, chromium: Browser) -> None:
     study = make_study(tmp_path, 8, trials=6, checks=4)
     with served(study) as address:

@@ -49,7 +49,12 @@ def with_changes(golden: Golden, folder: Path, item: str, changes: dict[str, Any
     [
         ("test_gradients_and_buffers_of_layers_and_blocks", LAYERS, ["grad_l2_train_mode"]),
         ("test_gradients_and_buffers_of_layers_and_blocks", LAYERS, [AFTER]),
-        ("test_generators_in_float64", GENERATORS, ["full_output_checksum", "trace_eval", AFTER]),
+        pytest.param(
+            "test_generators_in_float64",
+            GENERATORS,
+            ["full_output_checksum", "trace_eval", AFTER],
+            marks=pytest.mark.slow,
+        ),
         ("test_encoder_in_float64", GENERATORS, [AFTER]),
         ("test_discriminator_buffers", DISCRIMINATORS, ["D_buffers_after_train_forward"]),
     ],

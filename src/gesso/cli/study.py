@@ -253,7 +253,7 @@ def _tell_tally(made: Study, counted: Tally, console: Console) -> None:
             str(pair.all.votes),
             report.probability(pair.all.p),
         )
-        table.add_row(report.pair_name(made, pair), *numbers, report.agreement(pair.agreement))
+        table.add_row(report.pair_name(made, pair), *numbers, report.agreement(pair))
     console.print(table)
     for remark in report.remarks(made, counted):
         console.print(remark, soft_wrap=True, highlight=False)

@@ -13,6 +13,7 @@ from gesso.study.design import Study
 from gesso.study.tally import PairTally, Share, Tally
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#9333ea", "#d97706", "#475569")
+NUMBERS = ("preferred", "fooled", "votes", "p", "agreement", "scenes", "left")  # headings of columns set to the right
 ADVISED = 50  # participants per method; pix2pix section 3.2
 _THIN, _DASHED = 'stroke="#e7e5e4"', 'stroke="#78716c" stroke-dasharray="4 4"'
 STYLE = """
@@ -26,6 +27,7 @@ th { font-size: 13px; color: #57534e; font-weight: 600 }
 .scroll { overflow-x: auto }
 .number { text-align: right }
 .note { color: #57534e; font-size: 14px }
+figure svg { width: 100% }
 figure { margin: 1rem 0; background: #fff; padding: 1rem; border-radius: 6px }
 svg { max-width: 100%; height: auto; font: 13px system-ui, sans-serif }
 .swatch { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin: 0 .4em 0 1.2em }
@@ -71,16 +73,16 @@ def probability(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def agreement(alpha: float | None) -> str:
-    """Krippendorff's alpha, or that there is none."""
-    return "–" if alpha is None else f"{alpha:.2f}"
+def agreement(pair: PairTally) -> str:
+    """Krippendorff's alpha and what it rests on, or that there is none."""
+    return "–" if pair.agreement is None else f"{pair.agreement:.2f} (of {pair.shared})"
 
 
 def remarks(study: Study, counted: Tally) -> list[str]:
     """What a reader must know before believing the numbers."""
     said = [
         f"{counted.enrolled} took part, {counted.complete} to the end; {counted.silent} gave no counted answer.",
-        f"{counted.excluded} excluded for more than {counted.slips} failed attention checks."
+        f"{counted.excluded} excluded for failed attention checks ({counted.slips} forgiven)."
         if study.checks
         else "There were no attention checks.",
         f"{counted.votes} votes count; {100 * counted.left / counted.votes:.0f} % of them were for the left picture.",
@@ -88,8 +90,8 @@ def remarks(study: Study, counted: Tally) -> list[str]:
     if exposed := counted.exposures:
         said.append(
             f"Exposures missed what was asked for by {exposed.median_error_ms:.1f} ms (median of {exposed.measured}), by "
-            f"{exposed.largest_error_ms:.1f} ms at most in votes that count. Left out: {exposed.missed} votes with a wrong "
-            f"exposure, {exposed.repeated} of trials that were shown again."
+            f"{exposed.largest_error_ms:.1f} ms at most in votes that count. Votes left out: {exposed.missed} for a "
+            f"wrong exposure, {exposed.repeated} of trials that were shown again."
         )
     if study.protocol == "real-or-fake" and counted.enrolled - counted.excluded < ADVISED * len(study.fakes):
         said.append(f"pix2pix asked about {ADVISED} participants per method; these are fewer.")
@@ -99,7 +101,8 @@ def remarks(study: Study, counted: Tally) -> list[str]:
 CAVEAT = (
     "Intervals (Wilson) and the two-sided binomial test against 50 % take votes as independent. Those of one participant, and on "
     "one scene, are not quite: with few participants the truth is less certain. Agreement is Krippendorff's alpha: 1 is full "
-    "agreement, 0 chance; a dash means that nobody saw what another saw, or that all answered the same."
+    "agreement, 0 chance; in brackets, how many pairs of pictures several people saw. A dash means that nobody saw what another "
+    "saw, or that all answered the same."
 )
 
 
@@ -110,7 +113,7 @@ def to_html(study: Study, counted: Tally) -> str:
     rows = [
         f"<td>{escape(pair_name(study, pair))}</td><td class=number>{percent(pair.all)}</td><td>{interval(pair.all)}</td>"
         f"<td>{_whisker(pair.all)}</td><td class=number>{pair.all.votes}</td><td class=number>{probability(pair.all.p)}</td>"
-        f"<td class=number>{agreement(pair.agreement)}</td><td class=number>{pair.scenes}</td>"
+        f"<td class=number>{agreement(pair)}</td><td class=number>{pair.scenes}</td>"
         for pair in counted.pairs
     ]
     notes = "".join(f"<li>{escape(text)}</li>" for text in remarks(study, counted))
@@ -138,18 +141,19 @@ def _plain(value: object) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    head = "".join(f"<th{' class=number' if text in NUMBERS else ''}>{escape(text)}</th>" for text in heads)
     return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
 
 def _people(study: Study, counted: Tally) -> str:
-    heads = ["participant", "votes", heading(study) if len(study.pairs) == 1 else "", "left", "checks failed", ""]
+    one = len(study.pairs) == 1 or study.protocol == "real-or-fake"  # of several pairs a sum would mean nothing
+    heads = ["participant", "votes", *([heading(study)] if one else []), "left", "checks failed", ""]
     rows = []
     for person in counted.participants:
-        first = f"{person.fooled_or_first}" if len(study.pairs) == 1 or study.protocol == "real-or-fake" else ""
-        cells = (person.number + 1, person.votes, first, person.left, f"{person.failed} of {person.checks}")
-        listed = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows.append(f"{listed}<td>{'' if person.counted else 'excluded'}</td>")
+        numbers = (person.votes, *([person.fooled_or_first] if one else []), person.left)
+        listed = "".join(f"<td class=number>{number}</td>" for number in numbers)
+        state = "" if person.counted else "excluded"
+        rows.append(f"<td>{person.number + 1}</td>{listed}<td>{person.failed} of {person.checks}</td><td>{state}</td>")
     return f"<details><summary>Each participant</summary><div class=scroll>{_table(heads, rows)}</div></details>"
 
 

@@ -45,6 +45,7 @@ class PairTally:
         by_exposure: The same, by seconds (timed only).
         scenes: Scenes that were voted on.
         agreement: Krippendorff's alpha between participants who saw the same pair of pictures (and exposure).
+        shared: How many such pairs of pictures several participants saw: what `agreement` rests on.
     """
 
     first: str
@@ -53,6 +54,7 @@ class PairTally:
     by_exposure: tuple[tuple[float, Share], ...]
     scenes: int
     agreement: float | None
+    shared: int
 
 
 @dataclass(frozen=True)
@@ -239,4 +241,5 @@ def _pair(study: Study, pair: Pair, votes: Sequence[Answered], confidence: float
         for seconds in sorted(study.exposures)
     )
     everything = _share((_wins(study, answer) for answer in own), confidence)
-    return PairTally(*pair, everything, by_exposure, len(scenes), krippendorff(units.values()))
+    shared = sum(len(unit) > 1 for unit in units.values())
+    return PairTally(*pair, everything, by_exposure, len(scenes), krippendorff(units.values()), shared)
