@@ -12,7 +12,8 @@ from rich.console import Console
 from gesso.cli.common import Data, DataFlags, open_listing, say_components, take_as, track
 from gesso.cli.read_as import Say, as_trained, contradictions, take_halves
 from gesso.cli.style_flags import Shot, StyleFlags, Styles, plan_shots
-from gesso.cli.stylist import Stylist, maps_of, open_stylist, show, sized_as_trained
+from gesso.cli.stylist import Stylist, maps_of, show, sized_as_trained
+from gesso.cli.stylists import open_stylist
 from gesso.errors import ConfigError, DataError, LabelError, StyleError
 
 if TYPE_CHECKING:

@@ -40,34 +40,13 @@ class ChanceStylist:
         return [None] * len(shots)
 
 
-def open_stylist(synth: Synthesizer, flags: StyleFlags, layouts: SemanticDataset, console: Console) -> Stylist:
-    """Read what the flags name, and see that the model and the layouts have it.
-
-    Raises:
-        StyleError: The model has no style, or not what was chosen; or no layout has an object that was chosen.
-        ModelFileError: A photograph was given to a model without encoder.
-        ConfigError: The flags contradict each other, for this kind of style.
-        DataError: A photograph is missing or cannot be read.
-    """
-    from gesso.cli.object_stylist import ObjectStylist
-    from gesso.cli.whole_stylists import LatentStylist, NoiseStylist
-
-    if flags == StyleFlags():
-        return ChanceStylist()
-    kinds: dict[str | None, Any] = {"z": LatentStylist, "noise": NoiseStylist}
-    if synth.style_kind not in kinds:
-        synth.require_style()
-    stylist: Stylist = kinds.get(synth.style_kind, ObjectStylist)(synth, flags, layouts, console)
-    return stylist
-
-
 def refuse_flags(synth: Synthesizer, flags: StyleFlags, *names: str) -> None:
     """Refuse flags that mean nothing to a model's kind of style.
 
     Raises:
         StyleError: One of them was given.
     """
-    from gesso.synthesis.kinds import ADVICE, described
+    from gesso.synthesis.refusals import ADVICE, described
 
     about, plain = synth.info.style, StyleFlags()
     assert about is not None, "without style there is nothing to choose"

@@ -121,7 +121,7 @@ class NoiseStylist:
 
     def __init__(self, synth: Synthesizer, flags: StyleFlags, layouts: SemanticDataset, console: Console) -> None:
         """As `open_stylist`."""
-        from gesso.synthesis.kinds import refuse_foreign
+        from gesso.synthesis.refusals import refuse_foreign
         from gesso.synthesis.style import Style
 
         refuse_flags(synth, flags, "style", "copy_style", "style_image", "style_labels", "style_instances")

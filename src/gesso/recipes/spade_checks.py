@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 from gesso.networks.spade import ENCODER_GRID
 from gesso.networks.spade_sizes import Size, coarsest_grid, padded, refuse_single_pixels
 
-if TYPE_CHECKING:
-    from gesso.recipes.spade import Config
-
 LARGEST_ENCODER = 4  # times the longer side of what is trained at: beyond it the encoder looks at its own interpolation
 
 
-def check(config: Config) -> None:
+def check(config: Any) -> None:
     """Refuse what cannot work, before anything is built.
+
+    Args:
+        config: The `Config` of `gesso.recipes.spade`, which calls this.
 
     Raises:
         ValueError: The message names the flags, and what to give instead.
@@ -37,7 +37,7 @@ def check(config: Config) -> None:
         _check_size(config, config.training_size)
 
 
-def _check_size(config: Config, size: Size) -> None:
+def _check_size(config: Any, size: Size) -> None:
     if math.prod(coarsest_grid(size, config.upsampling)) == 1:
         _check_one_by_one(config, size)
     if config.style_encoder:
@@ -51,7 +51,7 @@ def _check_size(config: Config, size: Size) -> None:
     )
 
 
-def _check_one_by_one(config: Config, size: Size) -> None:
+def _check_one_by_one(config: Any, size: Size) -> None:
     """A normalisation needs more than one value per channel."""
     if config.norm == "instance" or config.batch == config.accumulate:
         several = "" if config.norm == "instance" else ", or more photographs at once by --batch"
@@ -61,7 +61,7 @@ def _check_one_by_one(config: Config, size: Size) -> None:
         )
 
 
-def _check_encoder(config: Config, size: Size) -> None:
+def _check_encoder(config: Any, size: Size) -> None:
     side, largest = ENCODER_GRID * 2**config.encoder_downs, LARGEST_ENCODER * max(size)
     if side > largest:
         fitting = max(1, (largest // ENCODER_GRID).bit_length() - 1)

@@ -18,7 +18,8 @@ from gesso.errors import ModelFileError, StyleError
 from gesso.model_info import StyleDescription
 from gesso.networks.latent_grid import LatentGrid
 from gesso.synthesis.inputs import Batch
-from gesso.synthesis.kinds import Layout, StyleKind, Styles, Worn, one_each, refuse_foreign
+from gesso.synthesis.kinds import Layout, StyleKind, Styles, Worn, one_each
+from gesso.synthesis.refusals import refuse_foreign
 from gesso.synthesis.style import LARGEST, Style, Vector
 from gesso.synthesis.style_space import shortest
 

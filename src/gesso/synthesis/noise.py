@@ -14,7 +14,8 @@ from gesso.checkpoints import Model
 from gesso.errors import ConfigError
 from gesso.networks.pix2pix import Normalise
 from gesso.synthesis.inputs import Batch, refuse_seed
-from gesso.synthesis.kinds import Layout, StyleKind, Styles, Worn, one_each, refuse_foreign
+from gesso.synthesis.kinds import Layout, StyleKind, Styles, Worn, one_each
+from gesso.synthesis.refusals import refuse_foreign
 from gesso.synthesis.style import Style
 
 STATISTICS = ("picture", "running")

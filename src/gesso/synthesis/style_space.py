@@ -20,7 +20,7 @@ from gesso.errors import StyleError
 from gesso.labels import LabelSpace, instance_keys
 from gesso.model_info import StyleDescription
 from gesso.synthesis.features import ObjectKey, Regions
-from gesso.synthesis.kinds import refuse_foreign
+from gesso.synthesis.refusals import refuse_foreign
 from gesso.synthesis.style import IGNORED, Style, Vector, class_index, object_name
 
 Vectors = dict[ObjectKey, Vector]

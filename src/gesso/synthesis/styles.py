@@ -25,7 +25,7 @@ from gesso.errors import ConfigError, DataError, ModelFileError, StyleError
 from gesso.model_info import ModelInfo, StyleTable
 from gesso.pictures import Picture, to_uint8
 from gesso.synthesis.features import ObjectFeatures, Regions, encode_objects
-from gesso.synthesis.kinds import ADVICE, described
+from gesso.synthesis.refusals import ADVICE, described
 from gesso.synthesis.style_pictures import thumbnail
 
 PUBLISHED_SHARE = 0.5  # of (H * W) // 32: objects above it, about 1/64 of the picture, are clustered (official code)
