@@ -14,8 +14,8 @@ help:  ## list the targets
 demo: $(INSTALLED)  ## toy scenes, a short real training, pictures from held-out layouts (DEMO_ARGS="...")
 	$(BIN)/gesso demo $(DEMO_ARGS)
 
-test: $(INSTALLED)  ## the default test tier (TEST_ARGS="...")
-	$(BIN)/python -m pytest $(TEST_ARGS)
+test: $(INSTALLED)  ## the default test tier, a process per core (TEST_ARGS="...")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(TEST_ARGS)
 
 check: $(INSTALLED)  ## lint, formatting and types; changes nothing
 	$(BIN)/ruff check

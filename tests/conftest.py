@@ -1,4 +1,4 @@
-"""Fixtures for every test."""
+"""Fixtures for every test, and a last line that says how much of the golden folder was compared, in all processes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,28 @@ from gesso.data.spaces import published
 from gesso.labels import LabelSpace, Semantics
 from gesso.model_info import ModelInfo, NetworkDescription
 from gesso.networks import pix2pixhd
-from support import Ended, shared_folder
+from support import COMPARED, Ended, shared_folder
 
 TINY_SIZE = (32, 64)  # height and width of tiny_dataset, and what tiny_model was "trained" at
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:  # one of several processes (pytest-xdist)
+        output["compared"] = dict(COMPARED)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    for item, count in getattr(node, "workeroutput", {}).get("compared", {}).items():
+        COMPARED[item] = COMPARED.get(item, 0) + count
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if COMPARED:
+        listed = ", ".join(f"{item} {count}" for item, count in sorted(COMPARED.items()))
+        terminalreporter.write_line(
+            f"golden: {len(COMPARED)} items, {sum(COMPARED.values())} values compared: {listed}"
+        )
 
 
 @pytest.fixture(scope="session")
