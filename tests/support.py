@@ -12,15 +12,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
+from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from gesso.checkpoints import save_model
+from gesso.labels import Semantics
+from gesso.model_info import ModelInfo, NetworkDescription
+from gesso.networks import pix2pixhd
 
 SHARED = Path(os.environ.get("GESSO_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -125,3 +133,35 @@ def refused(ended: Ended, *said: object) -> None:
     assert "Traceback" not in ended.err
     for words in said:
         assert str(words) in ended.err
+
+
+def damage(data: Any, tensors: dict[str, Tensor]) -> None:
+    """Remove, reshape and rename some of a state dict's tensors, as hypothesis draws them."""
+    sides, whole = st.lists(st.integers(0, 5), max_size=5), list(tensors)
+    for name in data.draw(st.lists(st.sampled_from(whole), max_size=8, unique=True), label="removed"):
+        del tensors[name]
+    for name in data.draw(st.lists(st.sampled_from(whole), max_size=3), label="reshaped"):
+        tensors[name] = torch.empty(data.draw(sides, label=name))
+    for name in data.draw(st.lists(st.sampled_from(whole), max_size=3), label="renamed"):
+        digits = [at for at, letter in enumerate(name) if letter.isdigit()]
+        at = data.draw(st.sampled_from(digits))
+        tensors[f"{name[:at]}{data.draw(st.integers(0, 99))}{name[at + 1 :]}"] = torch.empty(3)
+
+
+def picture_model(channels: int, folder: Path, preprocessing: Mapping[str, Any] | None = None, **said: Any) -> Path:
+    """A model file that takes pictures, with random weights; `said` are further fields of its description."""
+    arguments = {"in_channels": channels, "width": 4, "downs": 2, "blocks": 1}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        generator = pix2pixhd.initialise(pix2pixhd.GlobalGenerator(**arguments))
+    info = ModelInfo(
+        recipe="pix2pixhd",
+        networks={"generator": NetworkDescription(name="pix2pixhd.GlobalGenerator", arguments=arguments)},
+        label_space=None,
+        semantics=Semantics(source_channels=channels),
+        preprocessing=dict(preprocessing or {}),
+        **said,
+    )
+    path = folder / "model.safetensors"
+    save_model(path, {"generator": generator}, info)
+    return path

@@ -19,6 +19,7 @@ from gesso import importers
 from gesso.errors import ModelFileError
 from gesso.importers import load_official
 from gesso.networks.pix2pixhd import pool_instances
+from support import damage
 
 KINDS = [kind for kind in importers.KINDS if kind.startswith("pix2pixhd.")]
 Norm = Callable[[int], nn.Module]
@@ -305,22 +306,11 @@ def test_nothing_and_other_things_are_refused(kind: str) -> None:
         load_official({"state_dict": official(kind)}, kind)  # type: ignore[dict-item]
 
 
-SIDES = st.lists(st.integers(0, 5), max_size=5)
-
-
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), kind=st.sampled_from(list(KINDS)), norm=st.sampled_from(list(NORMS)))
 def test_damaged_weights_never_fail_in_another_way(data: st.DataObject, kind: str, norm: str) -> None:
     tensors = official(kind, NORMS[norm])
-    whole = list(tensors)
-    for name in data.draw(st.lists(st.sampled_from(whole), max_size=8, unique=True), label="removed"):
-        del tensors[name]
-    for name in data.draw(st.lists(st.sampled_from(whole), max_size=3), label="reshaped"):
-        tensors[name] = torch.empty(data.draw(SIDES, label=name))
-    for name in data.draw(st.lists(st.sampled_from(whole), max_size=3), label="renamed"):
-        digits = [at for at, letter in enumerate(name) if letter.isdigit()]
-        at = data.draw(st.sampled_from(digits))
-        tensors[f"{name[:at]}{data.draw(st.integers(0, 99))}{name[at + 1 :]}"] = torch.empty(3)
+    damage(data, tensors)
     try:
         network = load_official(tensors, kind)
     except ModelFileError:

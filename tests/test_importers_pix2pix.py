@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gesso.errors import ModelFileError
 from gesso.importers import import_official, load_official
 from gesso.importers.pix2pix import kind_of
+from support import damage
 from test_importers import Global, randomised
 
 Norm = Callable[[int], nn.Module]
@@ -255,22 +256,11 @@ def test_kind_of() -> None:
     assert kind_of({}) is None
 
 
-SIDES = st.lists(st.integers(0, 5), max_size=5)
-
-
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), kind=st.sampled_from(KINDS), norm=st.sampled_from(list(NORMS)))
 def test_damaged_weights_never_fail_in_another_way(data: st.DataObject, kind: str, norm: str) -> None:
     tensors = official(kind, norm)
-    whole = list(tensors)
-    for name in data.draw(st.lists(st.sampled_from(whole), max_size=8, unique=True), label="removed"):
-        del tensors[name]
-    for name in data.draw(st.lists(st.sampled_from(whole), max_size=3), label="reshaped"):
-        tensors[name] = torch.empty(data.draw(SIDES, label=name))
-    for name in data.draw(st.lists(st.sampled_from(whole), max_size=3), label="renamed"):
-        digits = [at for at, letter in enumerate(name) if letter.isdigit()]
-        at = data.draw(st.sampled_from(digits))
-        tensors[f"{name[:at]}{data.draw(st.integers(0, 99))}{name[at + 1 :]}"] = torch.empty(3)
+    damage(data, tensors)
     try:
         network = load_official(tensors, kind)
     except ModelFileError:

@@ -9,19 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from gesso.checkpoints import read_info, save_model
+from gesso.checkpoints import read_info
 from gesso.cli.common import DataFlags
 from gesso.cli.train import find_data
 from gesso.data.preprocessing import Preprocessing
-from gesso.labels import Semantics
-from gesso.model_info import ModelInfo, NetworkDescription
-from gesso.networks import pix2pixhd
-from support import Ended, refused
+from support import Ended, picture_model, refused
 from training_script import tiny_flags
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -59,21 +55,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def model(folder: Path, channels: int, **said: Any) -> Path:
     """A model file of pictures with random weights, which says this of its input."""
-    arguments = {"in_channels": channels, "width": 4, "downs": 2, "blocks": 1}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        generator = pix2pixhd.initialise(pix2pixhd.GlobalGenerator(**arguments))
-    info = ModelInfo(
-        recipe="pix2pixhd",
-        networks={"generator": NetworkDescription(name="pix2pixhd.GlobalGenerator", arguments=arguments)},
-        label_space=None,
-        semantics=Semantics(source_channels=channels),
-        preprocessing=Preprocessing(resize="fixed", height=HIGH, width=WIDE, multiple=4).model_dump(mode="json"),
-        **said,
-    )
-    path = folder / "model.safetensors"
-    save_model(path, {"generator": generator}, info)
-    return path
+    preprocessing = Preprocessing(resize="fixed", height=HIGH, width=WIDE, multiple=4).model_dump(mode="json")
+    return picture_model(channels, folder, preprocessing, **said)
 
 
 SIDES: dict[str, Any] = {"direction": "BtoA", "input": "auto", "side_by_side": True}

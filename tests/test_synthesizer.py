@@ -15,15 +15,14 @@ from PIL import Image
 
 import gesso
 from gesso import labels
-from gesso.checkpoints import Model, load_model, save_model
+from gesso.checkpoints import Model, load_model
 from gesso.errors import ConfigError, DataError, LabelError, ModelFileError, StyleError
-from gesso.labels import LabelSpace, Semantics
-from gesso.model_info import ModelInfo, NetworkDescription
-from gesso.networks import pix2pixhd
+from gesso.labels import LabelSpace
 from gesso.pictures import to_uint8
 from gesso.synthesis.style import Style
 from gesso.synthesis.synthesizer import Synthesizer, load, read_record, save_png
 from styled import write_styled_model
+from support import picture_model
 from whole_styled import write_pix2pix_model, write_spade_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -210,22 +209,6 @@ def test_what_cannot_be_loaded(tiny_model: Path, tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ photo to photo
-
-
-def picture_model(channels: int, folder: Path) -> Path:
-    arguments = {"in_channels": channels, "width": 4, "downs": 2, "blocks": 1}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        generator = pix2pixhd.initialise(pix2pixhd.GlobalGenerator(**arguments))
-    info = ModelInfo(
-        recipe="pix2pixhd",
-        networks={"generator": NetworkDescription(name="pix2pixhd.GlobalGenerator", arguments=arguments)},
-        label_space=None,
-        semantics=Semantics(source_channels=channels),
-        preprocessing={},
-    )
-    save_model(folder / "pictures.safetensors", {"generator": generator}, info)
-    return folder / "pictures.safetensors"
 
 
 def test_pictures_with_one_channel(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from torch.nn import functional as F
 
 from gesso import losses
 from gesso.errors import WeightsError
-from gesso.networks import vgg
-from gesso.networks.vgg import URL, VGG19, load_vgg19
+from gesso.networks.published import cache_folder
+from gesso.networks.vgg import FILE, VGG19, load_vgg19
+
+URL = FILE.url
 
 
 @pytest.fixture(scope="module")
@@ -199,4 +201,4 @@ def test_fetched_once_into_the_cache(
 def test_cache_folder_without_a_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("GESSO_CACHE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert vgg.cache_folder() == tmp_path / ".cache" / "gesso"
+    assert cache_folder() == tmp_path / ".cache" / "gesso"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,10 +12,14 @@ import torch
 from torch import nn
 
 from gesso.errors import WeightsError
-from gesso.networks.vgg import cache_folder
 
 Network = TypeVar("Network", bound=nn.Module)
 COUNTERS = "num_batches_tracked"  # of batch norm; older files have none, and nothing in `eval()` reads them
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights are kept: `$GESSO_CACHE`, or `~/.cache/gesso`."""
+    return Path(os.environ.get("GESSO_CACHE", Path.home() / ".cache" / "gesso"))
 
 
 @dataclass(frozen=True)
