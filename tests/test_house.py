@@ -66,6 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "estimates": MODEL | {"data", "recipes", "devices", "session"},
     "importers": MODEL,
     "synthesis": MODEL | {"agreement", "pictures", "devices"},
+    "segmenter_training": LEAF | {"data", "devices", "evaluate"},
     "evaluate": LEAF,
     "study": LEAF,
     "editor": LEAF,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,7 +79,7 @@ COLUMNS: dict[str, Column] = {
         "lower",
         "distribution",
         False,
-        4,
+        2,
         "squared mean discrepancy of features, times 1000; unbiased",
     ),
     "precision": Column(
@@ -190,9 +191,16 @@ class Protocol(_Frozen):
     created: str = ""
 
     def differences(self, other: Protocol) -> list[str]:
-        """Names of the fields that make numbers incomparable; when it was made, and with which versions, does not."""
-        mine, theirs = self.model_dump(exclude={"versions", "created"}), other.model_dump()
+        """Names of the fields that make numbers incomparable.
+
+        Where the data lie, when and with which versions they were measured, and how well the segmenter does (which follows from
+        it and the photographs, but for the device's rounding) make none.
+        """
+        mine, theirs = self._comparable(), other._comparable()
         return [key for key, value in mine.items() if theirs[key] != value]
+
+    def _comparable(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"data": True, "versions": True, "created": True, "segmenter": {"scores"}})
 
 
 class Number(_Frozen):
@@ -294,7 +302,8 @@ class Evaluation(_Frozen):
 
 def best(rows: Iterable[Row], column: str) -> set[str]:
     """Names of the rows, the oracle apart, whose value in a column is the best; none where neither way is better."""
-    values = {row.name: row.numbers[column].value for row in rows if row.kind != "oracle" and column in row.numbers}
+    there = [row for row in rows if row.kind != "oracle" and column in row.numbers]
+    values = {row.name: value for row in there if not isnan(value := row.numbers[column].value)}
     if not values or COLUMNS[column].better is None:
         return set()
     goal = max(values.values()) if COLUMNS[column].better == "higher" else min(values.values())
