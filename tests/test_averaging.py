@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gesso.averaging import follow, settled
+from gesso.errors import ConfigError
 from gesso.networks import pix2pixhd
 from gesso.networks.spectral import SpectralConv2d
 from gesso.networks.sync_norm import SyncBatchNorm2d
@@ -60,6 +61,24 @@ def first_layer(network: nn.Sequential, batch: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         values = network[0](batch).transpose(0, 1).flatten(1)
     return values.mean(1), values.var(1)
+
+
+def test_a_channel_that_never_varies_is_not_blown_up() -> None:
+    """One photograph, always the same, at a grid of 1x1: 0 behind the norm as in training; others stay moderate."""
+    norm, seen = nn.BatchNorm2d(3, affine=False), torch.tensor([[0.5, -1.0, 2.0]] * 2).view(2, 3, 1, 1)
+    found = settled({"generator": norm}, lambda: [seen, seen], through)["generator"]
+    with torch.no_grad():
+        torch.testing.assert_close(found(seen), torch.zeros_like(seen))
+        torch.testing.assert_close(found(seen + 1), torch.ones_like(seen), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, SyncBatchNorm2d])
+def test_a_single_value_per_channel_is_refused_in_words(norm: type[nn.Module]) -> None:
+    one_pixel = torch.zeros(1, 3, 5, 5)  # 3x3 behind the first convolution, 1x1 behind the second
+    with pytest.raises(ConfigError, match=r"a single value per channel to normalise.*--generator-downs.*--batch above"):
+        settled({"generator": small(norm)}, lambda: [one_pixel], through)
+    two = settled({"generator": small(norm)}, lambda: [one_pixel.expand(2, -1, -1, -1)], through)["generator"]
+    assert not any(module._forward_pre_hooks for module in two.modules())
 
 
 def test_spectral_norm_fits_the_averaged_weights() -> None:

@@ -20,9 +20,10 @@ from gesso.devices import GIB, HOLES
 from gesso.errors import ConfigError
 from gesso.estimates import CERTAIN, MIB, RUNTIME, Estimate, estimate, refuse_too_little_memory
 from gesso.labels import Semantics
+from gesso.networks import frugal
 from gesso.networks.frugal import checkpoint_activations
 from gesso.networks.pix2pixhd import InstanceEncoder
-from gesso.recipes import pix2pixhd
+from gesso.recipes import pix2pixhd, spade
 from gesso.recipes.protocol import Batch, Engine, Players, TrainingConfig
 
 SMALL = pix2pixhd.PRESETS["pix2pixhd-small"]
@@ -113,6 +114,29 @@ def test_processes_share_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert of_small(batch=4) == alone
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("recipe", [spade, pix2pixhd])
+def test_strips_are_counted_like_the_whole(monkeypatch: pytest.MonkeyPatch, recipe: Any, precision: str) -> None:
+    """SPADE's discriminator learns from pictures made without gradients, in strips; the last one overlaps the one before."""
+    size = {"resize": "fixed", "height": 96, "width": 64}
+    config = recipe.Config(generator_width=2, discriminator_width=2, precision=precision, **size)
+
+    def only_generate(config: Any, players: Players, _: Any, parts: Sequence[Batch], __: Engine) -> dict[str, Tensor]:
+        with torch.no_grad():
+            recipe.generate(config, players.trained, parts[0])
+        return {}
+
+    forward: Any = SimpleNamespace(build=recipe.build, optimizers=recipe.optimizers, train_step=only_generate)
+    whole = estimate(forward, config, CAMVID, (96, 64), measure=False).flops
+    cut: list[int] = []
+    original = frugal._tops
+    monkeypatch.setattr(frugal, "_tops", lambda *shape: cut.append(shape[0] % shape[1]) or original(*shape))
+    for name, value in {"LARGE": 0, "STRIP": 1, "SHARED": 20}.items():
+        monkeypatch.setattr(frugal, name, value)
+    assert estimate(forward, config, CAMVID, (96, 64), measure=False).flops == pytest.approx(whole, rel=1e-6)
+    assert any(cut), "nothing was cut, or no strip overlaps another"
+
+
 def test_time_follows_arithmetic() -> None:
     small, large = of_small((64, 128), measure=True), of_small((256, 512), measure=True)
     assert small.seconds and large.seconds
@@ -143,6 +167,14 @@ def test_pooling_over_instances_is_estimated_too() -> None:
 def test_a_size_that_the_network_refuses_is_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 8"):
         of_small((60, 128))
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_a_single_value_per_channel_is_refused_in_words(norm: str) -> None:
+    with pytest.raises(ConfigError, match=r"16x16 shrink to 1x1 inside the networks.*--generator-downs.*--batch"):
+        of_small((16, 16), norm=norm, generator_downs=4, generator_blocks=0)
+    if norm == "batch":
+        assert of_small((16, 16), norm=norm, generator_downs=4, generator_blocks=0, batch=2).flops
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

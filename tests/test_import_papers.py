@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from gesso.checkpoints import load_model, load_state, read_info, states
@@ -247,6 +248,41 @@ def test_only_what_was_resized_to_the_crop_is(make: Any, tmp_path: Path, preproc
     options(tmp_path, model="pix2pix", netG="unet_256", crop_size=360, preprocess=preprocess)
     model, said = make(unet(3, 6), flags="--labels none")
     assert model.info.preprocessing["resize"] == "none" and "360" not in said
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ({"direction": "BtoA", "dataset_mode": "aligned"}, ("BtoA", True)),
+        ({"which_direction": "AtoB", "dataset_mode": "aligned"}, ("AtoB", True)),  # of older code
+        ({"which_direction": "BtoA", "dataset_mode": "unaligned"}, ("BtoA", None)),
+        ({"direction": "elsewhere"}, (None, None)),
+        ({}, (None, None)),
+    ],
+)
+def test_the_direction_of_pix2pix(make: Any, tmp_path: Path, told: dict[str, str], wanted: tuple[Any, Any]) -> None:
+    options(tmp_path, model="pix2pix", netG="unet_256", **told)
+    model, said = make(unet(3, 6), flags="--labels none")
+    assert (model.info.direction, model.info.side_by_side) == wanted
+    assert ("the right half B of files A|B" in said) == (wanted[0] == "BtoA")
+    model, _ = make(unet(3, 6), flags="--labels toy")
+    assert (model.info.direction, model.info.side_by_side) == (None, None), "label maps are no half of a file"
+
+
+def test_an_imported_model_takes_the_half_of_its_training(gesso: Command, make: Any, tmp_path: Path) -> None:
+    options(tmp_path, model="pix2pix", direction="BtoA", dataset_mode="aligned", crop_size=64)
+    make(unet(3, 5), flags="--labels none")
+    both = np.random.default_rng(0).integers(0, 256, (64, 128, 3), dtype=np.uint8)
+    for name, pixels in (("pairs/val", both), ("right", both[:, 64:])):
+        (tmp_path / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / name / "0.png")
+    found = []
+    for number, words in enumerate(([tmp_path / "pairs"], ["--sources", tmp_path / "right"])):
+        out = tmp_path / f"made{number}"
+        ended = gesso("generate", tmp_path / "model.safetensors", *words, "--device", "cpu", "--out", out)
+        assert ended.code == 0, ended.err
+        found.append(np.asarray(Image.open(out / "0.png")))
+    assert np.array_equal(*found)
 
 
 def test_resnet_generators_are_refused_in_words(gesso: Command, tmp_path: Path) -> None:
@@ -511,12 +547,14 @@ def test_pix2pix_trains_on(gesso: Command, tiny_dataset: Path, tmp_path: Path, j
 def test_pix2pix_of_pictures_trains_on(gesso: Command, tiny_dataset: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     path, judge = written(tmp_path / "G.pth", unet(3, 5)), written(tmp_path / "D.pth", patchgan(6))
-    for labels, flags in (("none", ["--direction", "BtoA"]), ("toy", [])):
+    options(tmp_path, direction="BtoA", dataset_mode="aligned")
+    for labels in ("none", "toy"):
         folder = run / labels
         ended = gesso("import", path, "--labels", labels, "--discriminator", judge, "--run", folder, "--size", "32x64")
         assert ended.code == 0, ended.err
         assert ("--input colours" in ended.out) == (labels == "toy")
-        trains_on(gesso, ended.out, folder, tiny_dataset, *flags)
+        assert ("--direction BtoA" in ended.out) == (labels == "none")
+        trains_on(gesso, ended.out, folder, tiny_dataset)
         (folder.with_name("further")).rename(run / f"{labels}-further")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,19 @@ def test_a_run_does_not_go_on_with_another_input(gesso: Command, pairs: Path, tm
     refused(gesso(*other), "input gray there, auto now", "Use --input gray again")
 
 
+def test_a_run_does_not_go_on_with_input_and_target_exchanged(gesso: Command, pairs: Path, tmp_path: Path) -> None:
+    run, moved = tmp_path / "run", tmp_path / "elsewhere"
+    worked(gesso(*begin(run, "--sources", pairs / "A", "--images", pairs / "B")))
+    exchanged = begin(run, "--sources", pairs / "B", "--images", pairs / "A", steps=2)
+    refused(gesso(*exchanged), "begun on other data: first_input", "see whether --sources and --images are exchanged")
+    for name in "AB":
+        shutil.copytree(pairs / name, moved / f"folder {name}")
+    there = ["--sources", moved / "folder A", "--images", moved / "folder B"]
+    assert "after 2 steps" in worked(gesso(*begin(run, *there, steps=2))).out
+    without(run, "first_input")
+    assert "after 3 steps" in worked(gesso(*begin(run, *there, steps=3))).out
+
+
 TOLD = {"root": "data", "split": "train", "convention": "flat", "direction": "BtoA", "input": "colours", "space": "toy"}
 
 
@@ -177,6 +191,7 @@ def test_the_half_of_training_is_taken(gesso: Command, pairs: Path, tmp_path: Pa
         [bare, "--direction", "BtoA"],
         [bare, "--convention", "pairs"],
         [bare / "0.png", "--direction", "BtoA"],
+        ["--sources", pairs / "B", "--images", pairs / "A"],
     ]
     for words in ways:
         image, said = made(path, *words)
@@ -223,6 +238,32 @@ def test_colours_for_a_model_of_gray_pictures(gesso: Command, pairs: Path, tmp_p
     ended = gesso("generate", model(tmp_path, 3), pairs / "gray", "--out", tmp_path / "out", "--device", "cpu")
     refused(ended, pairs / "gray" / "0.png", "takes pictures (H, W, 3)")
     assert "--input gray" not in ended.err
+
+
+# ----------------------------------------------------------------------------------------------------------- sizes of training
+
+
+@pytest.mark.parametrize(
+    ("trained", "wanted"),
+    [
+        ({"resize": "none"}, (45, 30)),
+        ({"resize": "nearest_multiple"}, (48, 32)),  # 30 is nearer to 32 than to 16, and 45 to 48
+        ({"resize": "nearest_multiple", "crop": (16, 16)}, (48, 32)),
+        ({"resize": "nearest_multiple", "shrink": 2}, (16, 16)),  # half of 32x32, multiples of 32 at full size
+        ({"resize": "scale_width", "width": 20}, (30, 20)),
+        ({"resize": "fixed", "height": 40, "width": 50, "crop": (16, 20)}, (16, 20)),
+    ],
+)
+def test_layouts_get_the_size_of_training(
+    gesso: Command, tmp_path: Path, made: Any, trained: dict[str, Any], wanted: tuple[int, int]
+) -> None:
+    preprocessing = Preprocessing(multiple=16, **trained)
+    path = picture_model(3, tmp_path, preprocessing.model_dump(mode="json"))
+    (tmp_path / "pictures").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (45, 30, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "pictures" / "0.png")
+    assert made(path, "--sources", tmp_path / "pictures")[0].shape[:2] == wanted == preprocessing.plan((45, 30)).size
+    assert made(path, "--sources", tmp_path / "pictures", "--original-size")[0].shape[:2] == (45, 30)
 
 
 # --------------------------------------------------------------------------------------------------------------- padding

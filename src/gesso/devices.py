@@ -156,6 +156,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Args:
         known: Tensors that do not count, such as weights.
+        stands_for: Tells how many times the arithmetic of an operation counts, because it stands for others like it.
 
     Attributes:
         live: Bytes that are alive now, with the holes between them.
@@ -164,8 +165,9 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         flops: Floating-point operations so far.
     """
 
-    def __init__(self, known: Iterable[Tensor] = ()) -> None:
+    def __init__(self, known: Iterable[Tensor] = (), stands_for: Callable[[], float] = lambda: 1.0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._stands_for = stands_for
         self.live = self.peak = self.flops = 0
         self._sizes = {t.untyped_storage()._cdata: 0 for t in known}  # by storage, because views share one
 
@@ -178,7 +180,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         copied = [t for t in (*args, *made) if isinstance(t, Tensor)] if func in CONVOLUTIONS else []
         self.peak = max(self.peak, self.live + sum(_with_holes(t.nbytes) for t in copied))
         if formula := flop_registry.get(func._overloadpacket):
-            self.flops += formula(*args, **kwargs, out_val=result)
+            self.flops += round(formula(*args, **kwargs, out_val=result) * self._stands_for())
         return result
 
     def _see(self, storage: torch.UntypedStorage) -> None:

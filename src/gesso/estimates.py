@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_map_only
 from gesso.devices import GIB, Meter, available_memory, choose_device
 from gesso.errors import ConfigError
 from gesso.labels import Semantics
+from gesso.networks.frugal import stands_for
 from gesso.networks.vgg import VGG19
 from gesso.recipes.protocol import Batch, Players, Recipe, TrainingConfig
 from gesso.session import SYNTHESIS, freeze
@@ -87,9 +88,9 @@ def estimate(
 
     Raises:
         ValueError: The networks cannot take this size.
-        ConfigError: The device is not on this machine.
+        ConfigError: A normalisation would have a single value per channel, or the device is not on this machine.
     """
-    with _nowhere(config.precision):
+    with _nowhere(config.precision), _naming_single_values(size):
         players = _build(recipe, config, semantics)
         freeze(players, frozen)
         flops, peak = _rehearse(recipe, config, players, semantics, size)
@@ -106,6 +107,22 @@ def estimate(
 def _nowhere(precision: str) -> AbstractContextManager[Any]:
     """Where tensors have shapes but no content: the meta device; for mixed precision, of which it knows nothing, fake ones."""
     return FakeTensorMode() if precision == "bf16-mixed" else torch.device("meta")
+
+
+@contextmanager
+def _naming_single_values(size: tuple[int, int]) -> Iterator[None]:
+    """What torch says of them, in the words of the command line."""
+    try:
+        yield
+    except ValueError as error:
+        if "Expected more than 1" not in str(error):
+            raise
+        raise ConfigError(
+            f"Pictures of {size[0]}x{size[1]} shrink to 1x1 inside the networks, where a normalisation has a single value per "
+            "channel: train at a larger size, or halve it less often (--generator-downs, --encoder-downs, "
+            "--discriminator-layers, --discriminator-scales). With --norm batch more photographs at once help too (--batch "
+            "above --accumulate)."
+        ) from None
 
 
 def _build(recipe: Recipe, config: TrainingConfig, semantics: Semantics) -> Players:
@@ -212,7 +229,8 @@ def _rehearse(
     engine = _Engine(config.precision)
     playing = Players({n: engine.wrap(network) for n, network in players.trained.items()}, players.frozen)
     optimizers: dict[str, Any] = {side: _Idle(o) for side, o in recipe.optimizers(config, players).items()}
-    with Meter(t for network in networks for t in (*network.parameters(), *network.buffers())) as meter:
+    known = (t for network in networks for t in (*network.parameters(), *network.buffers()))
+    with Meter(known, stands_for) as meter:
         parts = [_batch(images, semantics, size, config.warp_layout > 0) for _ in range(count)]
         waiting = meter.live // count * (config.accumulate - count)
         recipe.train_step(config, playing, optimizers, parts, engine)

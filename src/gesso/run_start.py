@@ -18,6 +18,9 @@ from gesso.recipes.protocol import Recipe, TrainingConfig
 from gesso.session import NONE, Parts, misfits, named
 
 UNSAID = {"direction": "AtoB", "input": "auto"}  # what a config.json meant that does not name them
+EXCHANGED = (
+    "The first input picture is another one: see whether --sources and --images are exchanged, or restore the data"
+)
 
 
 @dataclass
@@ -31,6 +34,7 @@ class Start:
         parts: Weights and moments to open it with; empty at the very beginning, and once they were taken.
         new: Prefixes of names whose weights are not among them.
         told: Lines for people, about what another training gave.
+        seconds: Of training, in earlier attempts.
     """
 
     step: int = 0
@@ -39,6 +43,7 @@ class Start:
     parts: Parts = field(default_factory=dict)
     new: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     def take(self) -> Parts:
         """The parts, once: what holds them on would keep gigabytes through the whole training."""
@@ -63,11 +68,11 @@ def find_start(run: Path, recipe: Recipe, config: TrainingConfig, data: Training
         )
     try:
         step, begin = int(document["step"]), int(document.get("begin", 0))
-        number = int(document.get("phase", 0))
+        number, seconds = int(document.get("phase", 0)), float(document.get("seconds", 0.0))
         assert "networks" in parts and "optimizers" in parts
     except (KeyError, ValueError, AssertionError) as error:
         raise checkpoints.damaged_state(kept[-1], error) from None
-    return Start(step, begin, number, parts)
+    return Start(step, begin, number, parts, seconds=seconds)
 
 
 def _seeded(path: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData) -> Start:
@@ -172,7 +177,8 @@ def check_run(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingD
     facts = {**UNSAID, **facts}
     for name, now in data.facts().items():
         if (there := facts.get(name, now)) != now:
-            given = f"Use --{name} {there} again" if name in UNSAID else "Restore the data"
+            given = EXCHANGED if name == "first_input" else "Restore the data"
+            given = f"Use --{name} {there} again" if name in UNSAID else given
             raise ConfigError(
                 f"{run} was begun on other data: {name} {there} there, {now} now. {given}, or give another --out."
             )

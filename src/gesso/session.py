@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -106,19 +107,25 @@ class Session:
         return self.measured[step]
 
     def _first_batches(self) -> Iterator[Batch]:
-        """The first samples as training sees them, always the same ones, on the device; equally large ones together."""
-        waiting: dict[torch.Size, list[dict[str, Any]]] = {}
+        """The first samples as training sees them, always the same ones, on the device; equally large ones together.
+
+        Of few photographs several passes, with their own crops, flips and bends: copies would seem never to vary.
+        """
+        waiting: dict[torch.Size, list[tuple[int, dict[str, Any]]]] = {}  # index and item, by size
         full, size = set(), min(self.config.batch // self.config.accumulate, MEASURED_AT_ONCE)
-        for index in range(min(MEASURED, self.samples)):
-            item = self.data.training[index, 0]
+        data, passes = self.data.training, max(1, MEASURED // self.samples)
+        for epoch, index in itertools.product(range(passes), range(min(MEASURED, self.samples))):
+            item = data[index, epoch]
             shape = item["image"].shape
             together = waiting.setdefault(shape, [])
-            together.append(item)
+            together.append((index, item))
             if len(together) == size:
                 full.add(shape)
-                yield self._batch(waiting.pop(shape))
-        for items in (items for shape, items in waiting.items() if shape not in full):
-            yield self._batch((items * size)[:size])  # as many as training has: one value alone cannot be normalised
+                yield self._batch([item for _, item in waiting.pop(shape)])
+        for rest in (rest for shape, rest in waiting.items() if shape not in full):
+            more = (data[index, epoch] for epoch in itertools.count(passes) for index, _ in rest)
+            # As many as training has: one value alone cannot be normalised.
+            yield self._batch(list(itertools.islice(itertools.chain((item for _, item in rest), more), size)))
 
     def _batch(self, items: list[dict[str, Any]]) -> Batch:
         straight = [{key: value for key, value in item.items() if not key.startswith("seen")} for item in items]
@@ -277,8 +284,14 @@ def named(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     return {f"{n}.{k}": value for n, network in networks.items() for k, value in _bare(network).state_dict().items()}
 
 
-def save(session: Session, step: int) -> None:
-    """Write the state of a run, then its model file; at the end of one of several phases also a copy that stays."""
+def save(session: Session, step: int, seconds: float | None) -> None:
+    """Write the state of a run, then its model file; at the end of one of several phases also a copy that stays.
+
+    Args:
+        session: What is trained.
+        step: Steps taken.
+        seconds: Of training, over all attempts; None where they are not counted.
+    """
     players, data, stage = session.players, session.data, session.stage
     if _is_saved(session, step):
         return
@@ -286,6 +299,7 @@ def save(session: Session, step: int) -> None:
         if not all(bool(p.isfinite().all()) for p in network.parameters()):
             raise TrainingError(f"Weights of the {name} became infinite or not a number by step {step}. {RETRY}")
     document = {"samples": session.samples, "phase": stage.number, "phase_began": stage.first, "begin": session.begin}
+    document |= {} if seconds is None else {"seconds": seconds}
     checkpoints.save_state(session.run / "state", step, parts_of(session), document, session.config.keep)
     networks = session.for_synthesis(step)
     info = ModelInfo(

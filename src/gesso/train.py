@@ -6,6 +6,7 @@ state of a run is its networks, its optimizers and its step, and a resumed run r
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -40,7 +41,7 @@ from gesso.session import (
     to_device,
     total_steps,
 )
-from gesso.train_log import RunLog
+from gesso.train_log import Clock, RunLog
 
 __all__ = ["FREE_TO_CHANGE", "SYNTHESIS", "Result", "TrainingData", "fit", "stages", "total_steps"]
 
@@ -60,13 +61,23 @@ FIXED_SAMPLES = 6
 
 @dataclass(frozen=True)
 class Result:
-    """How a call of `fit` ended: the run folder, the steps taken in all, whether training is complete, and its speed."""
+    """How a call of `fit` ended.
+
+    Attributes:
+        run: The run folder.
+        step: Steps taken in all.
+        finished: Whether training is complete.
+        images_per_second: Photographs per second of this call.
+        outside_step: Share of this call's time that was spent outside training steps.
+        seconds: Of training, over all attempts since one had a budget; samples and saving are not counted.
+    """
 
     run: Path
     step: int
     finished: bool
     images_per_second: float
     outside_step: float
+    seconds: float
 
 
 def fit(
@@ -78,6 +89,7 @@ def fit(
     device: str = "auto",
     console: Console | None = None,
     stop_at: int | None = None,
+    budget: float | None = None,
 ) -> Result:
     """Train, or go on training, in a run folder.
 
@@ -89,12 +101,16 @@ def fit(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         console: Where progress is shown; None for silence.
         stop_at: Stop, with a saved state, after this many steps in all.
+        budget: Stop, with a saved state, after this many seconds of training over all attempts that had a budget; infinity counts
+            and does not stop. Samples and saving are not counted, nor what was not saved before a kill.
 
     Raises:
-        ConfigError: The run folder belongs to other settings or data, or the batch cannot be shared out.
+        ConfigError: The run folder belongs to other settings or data, the batch cannot be shared out, or there is no budget.
         TrainingError: A loss is not finite, or the disk is full.
         ModelFileError: The saved state is damaged.
     """
+    if budget is not None and not budget > 0:
+        raise ConfigError(f"A budget of {budget:g} seconds trains nothing: give more than 0 with --minutes.")
     fabric = make_fabric(device, config.precision)
     fabric.launch()
     check_run(run, recipe, config, data, FREE_TO_CHANGE)
@@ -104,16 +120,17 @@ def fit(
     last = total if stop_at is None else max(start.step, min(stop_at, total))
     if fabric.is_global_zero:
         write_config(run, recipe, config, data)
+    clock = Clock(start.seconds, budget)
     with checkpoints.disk_errors(run):
-        log = RunLog(run, start.step, total, console) if fabric.is_global_zero else None
+        log = RunLog(run, start.step, total, console, clock) if fabric.is_global_zero else None
         try:
-            _phases(fabric, recipe, data, run, plan, start, last, log)
+            step = _phases(fabric, recipe, data, run, plan, start, last, clock, log)
         finally:
             if log:
                 log.close()
     fabric.barrier()
     speed, outside = log.speed() if log else (0.0, 0.0)
-    return Result(run, last, last == total, speed, outside)
+    return Result(run, step, step == total, speed, outside, clock.seconds)
 
 
 def _phases(
@@ -124,9 +141,10 @@ def _phases(
     plan: list[Stage],
     start: Start,
     last: int,
+    clock: Clock,
     log: RunLog | None,
-) -> None:
-    """Go through the phases from where the run is taken up; each takes over from the one before."""
+) -> int:
+    """Go through the phases from where the run is taken up, each taking over from the one before; the step that this ends at."""
     parts, new, step = start.take(), start.new, start.step
     for line in start.told:
         _say(log, line)
@@ -147,13 +165,13 @@ def _phases(
         to_device(session)
         if len(plan) > 1:
             _say(log, f"phase {stage.phase.name}: steps {stage.first} to {stage.last}")
-        _loop(session, step, min(last, stage.last), log)
-        if last <= stage.last:
+        step = _loop(session, step, min(last, stage.last), clock, log)
+        if step < stage.last or last <= stage.last:
             break
-        step = stage.last
         following = plan[plan.index(stage) + 1]
         parts, new = parts_of(session), following.phase.new
         del session
+    return step
 
 
 def _say(log: RunLog | None, line: str) -> None:
@@ -161,19 +179,22 @@ def _say(log: RunLog | None, line: str) -> None:
         log.say(line)
 
 
-def _loop(session: Session, first: int, last: int, log: RunLog | None) -> None:
+def _loop(session: Session, first: int, last: int, clock: Clock, log: RunLog | None) -> int:
+    """Steps `first` to `last`, or until the time is over; the step that this ends at."""
     config, recipe = session.config, session.recipe
     parts = parts_of_steps(session.fabric, config, session.data.training, session.data.semantics, first, last)
+    clock.start()
     for step in range(first, last + 1):
-        end, new = step == last, step > first or step == 0
+        end, new = step == last or _is_over(session.fabric, clock), step > first or step == 0
         show = new and (step % config.sample_every == 0 or end)
         store = (new and step > 0 and step % config.save_every == 0) or end
         if log and (show or store or step % config.log_every == 0):
             log.flush(step, {"epoch": session.epoch(step), **_rates(session)})
-        if log and show:
-            _show_samples(session, log, step)
-        if log and store:
-            save(session, step)
+        with clock.stopped():
+            if log and show:
+                _show_samples(session, log, step)
+            if log and store:
+                save(session, step, clock.seconds if clock.asked else None)
         if end:
             break
         batch = next(parts)
@@ -186,6 +207,13 @@ def _loop(session: Session, first: int, last: int, log: RunLog | None) -> None:
         _average(session, step)
         if log:
             log.add(losses, config.batch, time.perf_counter() - began)
+    clock.stop()
+    return step
+
+
+def _is_over(fabric: Fabric, clock: Clock) -> bool:
+    """Whether the first process has no time left."""
+    return not math.isinf(clock.limit) and bool(fabric.broadcast(clock.is_over))
 
 
 # ------------------------------------------------------------------------------------------------------------- engine

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,51 @@ RETRY = (
 PLAIN_SECONDS = 30.0  # between lines where no progress bar can be drawn
 
 
+class Clock:
+    """Counts the seconds of training, over all attempts of a run.
+
+    Args:
+        seconds: Counted in earlier attempts.
+        limit: Seconds at which training is to stop; infinity for never, None where nobody asked for the time.
+
+    Attributes:
+        limit: The same; infinity where there is none.
+        asked: Whether the time belongs into saved states. It does not where nobody ever asked for it: states of equal trainings
+            are equal, and times are not.
+    """
+
+    def __init__(self, seconds: float = 0.0, limit: float | None = None) -> None:
+        self.limit = math.inf if limit is None else limit
+        self.asked = limit is not None or seconds > 0
+        self._counted = seconds
+        self._since: float | None = None  # when it was started; None while it stands
+
+    @property
+    def seconds(self) -> float:
+        """Counted so far."""
+        return self._counted + (0.0 if self._since is None else time.perf_counter() - self._since)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the limit is reached."""
+        return self.seconds >= self.limit
+
+    def start(self) -> None:
+        """Go on counting."""
+        self._since = time.perf_counter()
+
+    def stop(self) -> None:
+        """Stand still."""
+        self._counted, self._since = self.seconds, None
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stand still for what is not training."""
+        self.stop()
+        yield
+        self.start()
+
+
 class RunLog:
     """Collects losses and monitors as tensors and turns them into numbers only when a line is due.
 
@@ -36,9 +82,10 @@ class RunLog:
         step: Steps already taken; later lines of an earlier attempt are dropped from the log.
         total: Steps of the whole training.
         console: Where progress is shown; None for silence.
+        clock: Of the training; where it has a limit, progress is shown in seconds instead of steps.
     """
 
-    def __init__(self, run: Path, step: int, total: int, console: Console | None) -> None:
+    def __init__(self, run: Path, step: int, total: int, console: Console | None, clock: Clock | None = None) -> None:
         self.path = run / "log.jsonl"
         self.samples = run / "samples"
         self.samples.mkdir(parents=True, exist_ok=True)
@@ -52,8 +99,10 @@ class RunLog:
         self.photographs = 0
         self.busy = 0.0  # seconds inside training steps
         self._console = console
+        self._clock, self._total = clock or Clock(), total
         self._bar = _progress(console)
-        self._task = self._bar.add_task("training", total=total, completed=step, losses="", speed="")
+        unit, done, whole = self._progress_at(step)
+        self._task = self._bar.add_task(f"training, {unit}", total=whole, completed=done, losses="", speed="")
         self._bar.start()
 
     def add(self, losses: Mapping[str, Tensor], photographs: int, seconds: float) -> None:
@@ -116,17 +165,24 @@ class RunLog:
         self._writer.close()
 
     def _show(self, step: int, losses: str, speed: str) -> None:
-        self._bar.update(self._task, completed=step, losses=losses, speed=speed)
+        _, done, _ = self._progress_at(step)
+        self._bar.update(self._task, completed=done, losses=losses, speed=speed)
         if self._console is None or self._console.is_terminal:
             return
         now = time.perf_counter()
         if now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
-            total = self._bar.tasks[0].total or 0
-            left = (now - self._started) / max(step - self._first, 1) * (total - step)
-            self._console.print(
-                f"step {step} of {total:.0f}  {losses}  {speed}  {left / 60:.0f} min left", soft_wrap=True
-            )
+            left = (now - self._started) / max(step - self._first, 1) * (self._total - step)
+            of = f" of {self._total}"
+            if (seconds := self._clock.limit - self._clock.seconds) < left:
+                left, of = max(seconds, 0.0), ""
+            self._console.print(f"step {step}{of}  {losses}  {speed}  {left / 60:.0f} min left", soft_wrap=True)
+
+    def _progress_at(self, step: int) -> tuple[str, int, int]:
+        """The unit of progress, how much is done, and how much there is."""
+        if math.isinf(self._clock.limit):
+            return "steps", step, self._total
+        return "seconds", round(self._clock.seconds), round(self._clock.limit)
 
     def _drop_lines_after(self, step: int) -> None:
         if not self.path.exists():

@@ -19,11 +19,23 @@ SMALLER = (
     "gesso train --dry-run estimates what is needed."
 )
 COMMANDS: dict[str, tuple[str, str]] = {  # name: what it does, an example
+    "ablate": (
+        "Train a paper's variants at equal budget, and report what each part is worth.",
+        "gesso ablate pix2pixhd scenes --only boundary,losses --budget 15 --out ablation",
+    ),
+    "compare": (
+        "Put what several evaluations found into one table, if they were measured alike.",
+        "gesso compare evaluation-a evaluation-b --out comparison.html",
+    ),
     "demo": ("Toy scenes, a short training, photographs and a page that shows them.", "gesso demo --out demo-run"),
     "doctor": ("Say what training would trip over in a dataset.", "gesso doctor scenes"),
     "edges": (
         "Draw the edges of photographs, to learn photographs from edges.",
         "gesso edges photographs -o edges",
+    ),
+    "evaluate": (
+        "Measure models side by side on the layouts of a dataset, beside its real photographs.",
+        "gesso evaluate run/model.safetensors --data scenes --out evaluation",
     ),
     "generate": (
         "Turn a folder of layouts into photographs.",

@@ -213,7 +213,8 @@ def _channels(imported: Imported) -> str:
     features = style.channels if style and style.kind == "features" else 0
     whole = semantics.channels + features
     if space is None:
-        parts = ["a picture"]
+        halves = {"AtoB": ", the left half A of files A|B", "BtoA": ", the right half B of files A|B"}
+        parts = [f"a picture{halves.get(imported.info.direction or '', '')}"]
     elif semantics.colours:
         parts = [f"{semantics.classes} classes of {space.name} in their colours"]
     else:

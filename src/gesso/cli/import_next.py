@@ -65,6 +65,7 @@ def _training_flags(imported: Imported, arguments: Arguments) -> list[str]:
     if "encoder" in arguments and info.recipe == "spade":
         found.append("--style-encoder")
     found += ["--input colours"] if info.semantics.colours else []
+    found += ["--direction BtoA"] if info.direction == "BtoA" else []
     if info.label_space:
         told = {"boundary": info.semantics.boundary, "dont-care": info.semantics.dont_care}
         found += [f"--{'' if on else 'no-'}{name}" for name, on in told.items()]

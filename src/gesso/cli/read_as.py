@@ -22,10 +22,12 @@ NEARLY = 0.02  # by how much of itself an aspect ratio may differ from another t
 def as_trained(info: ModelInfo, data: Path | None, flags: DataFlags) -> DataFlags:
     """The flags, with what the model file says of direction and input where they say nothing.
 
-    Folders that are named as what they are (`--sources` alone, say) stay that: nothing is to be exchanged or made gray there.
+    Folders that are named as what they are (`--sources` alone, or with `--images` for a model that learned from side-by-side
+    files) stay that: nothing is to be exchanged or made gray there.
     """
     direction, asked = flags.direction, flags.input
-    if direction is None and (data is not None or flags.images):
+    as_they_are = bool(info.side_by_side and flags.sources)
+    if direction is None and not as_they_are and (data is not None or flags.images):
         direction = info.direction
     meant_as_labels = flags.space or flags.instances or (info.input == "gray" and flags.labels)
     if asked is None and not meant_as_labels and not (flags.sources and flags.images):

@@ -72,6 +72,7 @@ def train(
     val_sources: Path | None = None,
     device: str = "auto",
     stop_at: int | None = None,
+    minutes: float | None = None,
     dry_run: bool = False,
     flags: Data = None,
     settings: Annotated[Settings | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
@@ -102,6 +103,9 @@ def train(
         auto, cpu, cuda, cuda:N or mps.
     stop_at: int
         Stop, resumable, after this many steps in all.
+    minutes: float
+        Stop, resumable, after this many minutes of training in all, over every attempt with --minutes; samples and saving are
+        not counted.
     dry_run: bool
         Print settings, network sizes and an estimate of memory and time; train nothing.
     """
@@ -120,8 +124,11 @@ def train(
     from gesso.train import fit
 
     refuse_what_cannot_fit(recipe, resolved, learning, device, console)
-    result = fit(recipe, resolved, learning, out, device=device, console=console, stop_at=stop_at)
-    state = "finished" if result.finished else "stopped; run the same command again to go on"
+    budget = None if minutes is None else minutes * 60
+    result = fit(recipe, resolved, learning, out, device=device, console=console, stop_at=stop_at, budget=budget)
+    spent = budget is not None and result.seconds >= budget
+    more = "the minutes are spent; give more to go on" if spent else "stopped; run the same command again to go on"
+    state = "finished" if result.finished else more
     console.print(f"{state} after {result.step} steps; the model is {out / 'model.safetensors'}", soft_wrap=True)
 
 

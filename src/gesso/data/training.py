@@ -42,8 +42,16 @@ class TrainingData:
     input: Input = "auto"
 
     def facts(self) -> dict[str, Any]:
-        """What must stay the same for a run to go on: digests of the samples' names and of the label space, and what is input."""
-        names = [sample.name for sample in getattr(self.training, "samples", ())]
+        """What must stay the same for a run to go on: digests of the samples' names and of the label space, and what is input.
+
+        Where pictures are the input also a digest of the first one: names alone would not tell it from its target.
+
+        Raises:
+            OSError: The first picture cannot be read any more.
+        """
+        samples = getattr(self.training, "samples", ())
+        names = [sample.name for sample in samples]
+        source = samples[0].source if samples else None
         meaning = self.space or self.target_space
         space = meaning.model_dump_json() if meaning else ""
         return {
@@ -53,6 +61,7 @@ class TrainingData:
             "semantics": self.semantics.model_dump(mode="json"),
             "direction": self.direction,
             "input": self.input,
+            **({"first_input": hashlib.sha256(source.read_bytes()).hexdigest()[:16]} if source else {}),
         }
 
     def read_as(self) -> dict[str, Any]:

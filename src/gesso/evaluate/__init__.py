@@ -8,4 +8,7 @@ diversity       how far apart results for one layout are
 faithfulness    where a result does not show what its layout says, and at which objects
 paired          L1, PSNR and SSIM against the photograph that belongs to the layout
 intervals       how sure a number is
+numbers         measured values with their intervals, or why there is none
+measuring       one set of pictures to one row of the table, picture by picture
+styling         what styles do to a model's pictures
 """

@@ -114,6 +114,9 @@ def import_files(
         preprocessing={**_resized(preprocessing, known.size), "multiple": multiple},
         style=style,
         styles=_table(parts["clusters"], styles) if styles else None,
+        # Where label maps are the input, no half of a file is.
+        direction=None if space else known.direction,
+        side_by_side=None if space else known.side_by_side,
     )
     return Imported(parts, info, styles, left_out, options if generator.paper != "pix2pixhd" else Options(), by_values)
 

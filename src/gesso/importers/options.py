@@ -81,6 +81,8 @@ class Untold:
         statistics: What pix2pix's batch norm takes at synthesis.
         boundary: Whether the generator sees instance boundaries.
         dont_care: Whether the generator has a channel for ignored pixels.
+        direction: Which half of pix2pix's side-by-side files A|B was the input of a model of pictures.
+        side_by_side: Whether there were such files.
     """
 
     upsampling: str | None = None
@@ -89,6 +91,8 @@ class Untold:
     statistics: Literal["picture", "running"] | None = None
     boundary: bool | None = None
     dont_care: bool | None = None
+    direction: Literal["AtoB", "BtoA"] | None = None
+    side_by_side: bool | None = None
 
     def completed(self, paper: str, options: Options) -> Untold:
         """With what the options file of a training says where the caller says nothing.
@@ -142,7 +146,14 @@ def _of_pix2pix(options: Options) -> Untold:
     without, crop = options.switch("no_dropout"), options.number("crop_size")
     # Its other ways to preprocess resize nothing to the crop, or not to a square.
     square = (int(crop), int(crop)) if crop and options.text("preprocess") == "resize_and_crop" else None
-    return Untold(size=square, dropout=None if without is None else not without)
+    told = options.text("direction") or options.text("which_direction")  # of newer and older code
+    directions: dict[str | None, Literal["AtoB", "BtoA"]] = {"AtoB": "AtoB", "BtoA": "BtoA"}
+    return Untold(
+        size=square,
+        dropout=None if without is None else not without,
+        direction=directions.get(told),
+        side_by_side=True if options.text("dataset_mode") == "aligned" else None,
+    )
 
 
 NO_RESNET = "The ResNet generators of that code are CycleGAN's; pix2pix's are U-Nets (--netG unet_128, unet_256)."

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from gesso.networks.spectral import SpectralConv2d
 LARGE = 64 * 2**20  # bytes of input and output together from which a layer is worth cutting
 STRIP = 4 * 2**20  # bytes of input and output of one piece
 SHARED = 16  # rows of a strip are a multiple of this, which usual numbers of threads divide
+STANDS_FOR: ContextVar[float] = ContextVar("STANDS_FOR", default=1.0)
 FOLLOWERS = (nn.InstanceNorm2d, nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.Tanh)
 
 
@@ -159,6 +161,23 @@ def _replaying(
 # ------------------------------------------------------------------------------------------------- without gradients
 
 
+def stands_for() -> float:
+    """How many times its own arithmetic a convolution that runs just now stands for, so that all strips make the whole.
+
+    For rehearsals on the meta device, where one strip stands for all of them; rows that strips share do not count twice.
+    """
+    return STANDS_FOR.get()
+
+
+@contextmanager
+def _standing_for(height: int, rows: int) -> Iterator[None]:
+    token = STANDS_FOR.set(height / rows)
+    try:
+        yield
+    finally:
+        STANDS_FOR.reset(token)
+
+
 def _run_in_strips(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     """Like `run`; only what a convolution of this step has just made is overwritten."""
     reflect = 0
@@ -203,12 +222,13 @@ def _convolve(conv: nn.Conv2d, x: Tensor, reflect: int) -> Tensor:
     if rows == height:
         return conv(F.pad(x, (reflect,) * 4, mode) if reflect else x)
     weight = conv.normalised() if isinstance(conv, SpectralConv2d) else conv.weight
-    whole = None
-    for top in _tops(height, rows, rows, x):
+    whole, tops = None, _tops(height, rows, rows, x)
+    for top in tops:
         first, last = top * stride - padding, (top + rows - 1) * stride - padding + kernel
         edges = (padding, padding, max(0, -first), max(0, last - x.shape[2]))
         part = F.pad(x[:, :, max(0, first) : last], edges, mode)
-        whole = _put(whole, top, F.conv2d(part, weight, conv.bias, conv.stride), height)
+        with _standing_for(height, rows * len(tops)):
+            whole = _put(whole, top, F.conv2d(part, weight, conv.bias, conv.stride), height)
     assert whole is not None
     return whole
 
@@ -219,9 +239,10 @@ def _double(up: nn.ConvTranspose2d, x: Tensor) -> Tensor:
     rows = _rows(x, up, height, 2)
     if rows == height:
         return up(x)
-    whole = None
-    for top in _tops(height, rows, rows - 1, x):
-        strip = up(x[:, :, top : top + rows])
+    whole, tops = None, _tops(height, rows, rows - 1, x)
+    for top in tops:
+        with _standing_for(height, rows * len(tops)):
+            strip = up(x[:, :, top : top + rows])
         # The row below the strip would reach into the strip's last row.
         reliable = 2 * rows if top + rows == height else 2 * rows - 1
         whole = _put(whole, 2 * top, strip[:, :, :reliable], 2 * height)

@@ -36,7 +36,7 @@ from torch.nn import functional as F
 from gesso.errors import ConfigError, LabelError, StyleError
 from gesso.networks.frugal import Layers, add, recomputed, run, scale_by
 from gesso.networks.latent_grid import LatentGrid
-from gesso.networks.spade_sizes import refuse_single_pixels
+from gesso.networks.spade_sizes import halved, refuse_single_pixels
 from gesso.networks.spectral import SpectralConv2d
 from gesso.networks.sync_norm import SyncBatchNorm2d, processes
 
@@ -122,20 +122,23 @@ class SPADE(nn.Module):
 
 
 class Concatenation(nn.Module):
-    """Of the decoder with concatenation: norm with a scale and a shift per channel, then the layout as further channels."""
+    """Of the decoder with concatenation: norm with a scale and a shift per channel, then, if `shown`, the layout as channels."""
 
-    def __init__(self, channels: int, semantic_channels: int, norm: str = "instance", **_: int) -> None:
+    def __init__(self, channels: int, semantic_channels: int, norm: str, shown: bool = True, **_: int) -> None:
         super().__init__()
-        self.out_channels = channels + semantic_channels
+        self.shown = shown
+        self.out_channels = channels + semantic_channels * shown
         self.norm = NORMS[norm](channels, affine=True)
 
     def forward(self, x: Tensor, semantics: Tensor) -> Tensor:
-        """(B, channels, H, W), semantics of any size (B, S, h, w) -> (B, channels + S, H, W)."""
-        return torch.cat([self.norm(x), _resize(semantics, x)], dim=1)  # (B, channels + S, H, W)
+        """(B, channels, H, W), semantics of any size (B, S, h, w) -> (B, channels + S, H, W), or (B, channels, H, W)."""
+        x = self.norm(x)
+        return torch.cat([x, _resize(semantics, x)], dim=1) if self.shown else x  # (B, channels + S, H, W)
 
 
-CONDITIONINGS: dict[str, type[SPADE] | type[Concatenation]] = {"spade": SPADE, "concat": Concatenation}
-Condition = Callable[[int], SPADE | Concatenation]
+Condition = Callable[..., SPADE | Concatenation]
+UNSHOWN = partial(Concatenation, shown=False)
+CONDITIONINGS: dict[str, Condition] = {"spade": SPADE, "concat": Concatenation, "input": UNSHOWN}
 
 
 class SpadeBlock(nn.Module):
@@ -190,7 +193,8 @@ class SpadeGenerator(nn.Module):
         latent_grid: Rows and columns of what z is turned into: the training size divided by `multiple`. At other sizes it is
             resized. None if only `latent_cells` is known: then the first layout decides.
         latent_cells: Rows times columns, where there is no `latent_grid`.
-        conditioning: "spade", or "concat" for the decoder with concatenation, which has no use for `kernel` and `hidden`.
+        conditioning: "spade", "concat" for the decoder with concatenation, or "input" for one that sees the layout where it
+            begins and nowhere else; the last two have no use for `kernel` and `hidden`.
         spectral: Whether the convolutions of the blocks have spectral norm.
 
     Attributes:
@@ -198,7 +202,7 @@ class SpadeGenerator(nn.Module):
         smallest: The least height and width.
 
     Raises:
-        ConfigError: A generator from z without its grid, or a grid that is not one.
+        ConfigError: A generator from z without its grid, a grid that is not one, or z where only the beginning sees the layout.
     """
 
     def __init__(
@@ -221,6 +225,8 @@ class SpadeGenerator(nn.Module):
         self.doublings = DOUBLINGS[upsampling]
         self.multiple = self.smallest = 2 ** sum(self.doublings)
         self.norm = norm
+        if latent and conditioning == "input":
+            raise ConfigError("conditioning 'input' needs latent 0: from z a generator would never see the layout.")
         condition = partial(
             CONDITIONINGS[conditioning], semantic_channels=in_channels, norm=norm, kernel=kernel, hidden=hidden
         )
@@ -267,13 +273,7 @@ class SpadeGenerator(nn.Module):
     def _grid(self, semantics: Tensor) -> tuple[int, int]:
         """Rows and columns of the coarsest block."""
         height, width = semantics.shape[-2:]
-        if not height or not width or height % self.multiple or width % self.multiple:
-            raise LabelError(
-                f"A layout of {height}x{width} cannot be halved {sum(self.doublings)} times: height and width must be multiples "
-                f"of {self.multiple}. Pad or resize it (in training with --resize, --height and --width), or use gesso.load(), "
-                "which pads and crops."
-            )
-        rows, columns = height // self.multiple, width // self.multiple
+        rows, columns = halved((height, width), sum(self.doublings))
         batch = len(semantics) * (processes() if self.norm == "sync_batch" else 1)
         alone = self.norm == "instance" or (self.training and self.norm != "none" and batch == 1)
         if rows * columns == 1 and alone:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gesso.errors import ConfigError
+from gesso.errors import ConfigError, LabelError
 
 HALVINGS = {"normal": 5, "more": 6, "most": 7}  # from the picture to the generator's coarsest grid
 Size = tuple[int, int]
@@ -18,6 +18,21 @@ def padded(size: Size, upsampling: str) -> Size:
     """Height and width of such pictures once they are padded."""
     rows, columns = coarsest_grid(size, upsampling)
     return rows * 2 ** HALVINGS[upsampling], columns * 2 ** HALVINGS[upsampling]
+
+
+def halved(size: Size, times: int) -> Size:
+    """Rows and columns of a layout that is halved so often.
+
+    Raises:
+        LabelError: It cannot be.
+    """
+    (height, width), step = size, 2**times
+    if not height or not width or height % step or width % step:
+        raise LabelError(
+            f"A layout of {height}x{width} cannot be halved {times} times: height and width must be multiples of {step}. Pad or "
+            "resize it (in training with --resize, --height and --width), or use gesso.load(), which pads and crops."
+        )
+    return height // step, width // step
 
 
 def smallest_normalised(kind: str, layers: int, scales: int, size: Size) -> Size:

@@ -66,10 +66,10 @@ class Config(TrainingConfig):
         ge=1,
         description="channels between the layout and its scales and offsets; --conditioning spade only",
     )
-    conditioning: Literal["spade", "concat"] = Field(
+    conditioning: Literal["spade", "concat", "input"] = Field(
         "spade",
-        description="how the layout enters: by modulation, or as channels beside every layer's input, which is the decoder with "
-        "concatenation of the paper's table 3",
+        description="how the layout enters: by modulation; as channels beside every layer's input, which is the decoder with "
+        "concatenation of the paper's table 3; or where the generator begins, scaled down, and nowhere else",
     )
     style_encoder: bool = Field(False, description="train an encoder of the photograph's style, with a KL term")
     latent: int = Field(

@@ -33,6 +33,11 @@ def check(config: Any) -> None:
             f"{'--style-encoder' if config.style_encoder else '--latent'} needs the training size to be known beforehand: "
             "give --crop, or --resize fixed with --height and --width"
         )
+    if config.latent_size and config.conditioning == "input":
+        raise ValueError(
+            "--conditioning input shows the layout where the generator begins, which would begin with random numbers: leave out "
+            f"{'--style-encoder' if config.style_encoder else '--latent'}"
+        )
     if config.training_size:
         _check_size(config, config.training_size)
 

@@ -1,0 +1,73 @@
+"""The protocol of an evaluation: everything that must be the same for two numbers to be comparable."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gesso.cli.common import DataFlags
+from gesso.cli.evaluation_data import RESAMPLING, Reference
+from gesso.cli.evaluation_settings import EvaluationSettings
+from gesso.cli.evaluation_tools import Instruments
+
+if TYPE_CHECKING:
+    from gesso.evaluate.results import Protocol, Row
+
+PACKAGES = ("gesso", "torch", "numpy", "scipy", "pillow", "transformers")  # that numbers depend on
+
+
+def protocol_of(
+    reference: Reference,
+    instruments: Instruments,
+    settings: EvaluationSettings,
+    data: Path | None,
+    flags: DataFlags,
+    oracle: Row,
+) -> Protocol:
+    """Everything that must be the same for two numbers to be comparable."""
+    from gesso.evaluate.features import features_key
+    from gesso.evaluate.results import Protocol, SegmenterFacts
+    from gesso.evaluate.segmentation import HEADLINE
+
+    samples, space, tools = reference.layouts.samples, reference.space, instruments.tools
+    files = [file for s in samples for file in (s.label, s.source, s.instance, s.image) if file]
+    read_as = {"halves": [s.half for s in samples], "photographs": [s.photo for s in samples]}
+    scores = {name: round(oracle.numbers[name].value, 4) for name in HEADLINE if name in oracle.numbers}
+    segmenter = SegmenterFacts(name=instruments.name, origin=instruments.origin, scores=scores)
+    root = next(path for path in (data, flags.labels, flags.sources, flags.images) if path is not None)
+    measured = tools.extractor is not None
+    diverse = instruments.distance is not None and settings.diversity_layouts > 0
+    return Protocol(
+        data="/".join(root.resolve().parts[-2:]),
+        split=reference.split,
+        samples=len(samples),
+        samples_digest=features_key(files, read_as, "samples")[:16],
+        label_space=space.name if space else "",
+        classes=space.names if space else (),
+        size=reference.size,
+        resampling=RESAMPLING,
+        segmenter=segmenter if instruments.name else None,
+        extractor=tools.extractor.name if tools.extractor else "",
+        distance=instruments.distance.name if instruments.distance else "",
+        band=settings.band,
+        neighbours=settings.neighbours,
+        set_size=(settings.set_size or len(samples)) if measured else 0,
+        diversity=(min(settings.diversity_layouts, len(samples)), settings.diversity_results) if diverse else (0, 0),
+        style="of each layout's own photograph, where the model takes it" if settings.style == "own" else "random",
+        seed=settings.seed,
+        resamples=settings.resamples,
+        versions=_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
