@@ -20,8 +20,8 @@ from gesso.evaluate.features import (
     features_key,
     kept_features,
     to_tensor,
-    weights_digest,
 )
+from gesso.synthesis.segmenter import weights_digest
 
 
 class Means:
@@ -116,10 +116,10 @@ def test_the_name_tells_weights_apart() -> None:
     first, same, other = Pool(), Pool(), Pool()
     other.scale.data[1] = 2
     names = [NetworkFeatures(network, "pooled", 3).name for network in (first, same, other)]
-    assert names[0] == names[1] == f"pooled {weights_digest(first)[:8]}"
+    assert names[0] == names[1] == f"pooled {weights_digest(first.state_dict())[:8]}"
     assert names[0] != names[2]
     renamed = nn.ParameterDict({"other": first.scale})
-    assert weights_digest(renamed) != weights_digest(nn.ParameterDict({"scale": first.scale}))
+    assert weights_digest(renamed.state_dict()) != weights_digest({"scale": first.scale})
 
 
 # --- kept vectors ---

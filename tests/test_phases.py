@@ -295,10 +295,10 @@ def test_nothing_of_an_earlier_phase_is_held_on_to(
         sessions.append(weakref.ref(session))
         return session
 
-    def count(*arguments: Any) -> None:
+    def count(*arguments: Any) -> int:
         gc.collect()
         alive.append((sum(ref() is not None for ref in sessions), sum(ref() is not None for ref in moments)))
-        loop(*arguments)
+        return loop(*arguments)
 
     monkeypatch.setattr(gesso_train, "open_session", remember)
     monkeypatch.setattr(gesso_train, "_loop", count)

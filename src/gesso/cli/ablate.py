@@ -188,7 +188,7 @@ def _show(plan: Plan, console: Console) -> None:
     console.print(table)
     for (group, why), names in plan.left_out().items():
         console.print(f"{group}: {', '.join(names)} left out: {why}.", soft_wrap=True, markup=False, highlight=False)
-    runs = f"{len(plan.trainings())} runs with {len(plan.seeds)} seeds"
+    runs = f"{len(plan.trainings())} runs with {len(plan.seeds)} seed{'s' * (len(plan.seeds) != 1)}"
     console.print(f"{', '.join(plan.groups)}: {runs}", soft_wrap=True, markup=False, highlight=False)
 
 

@@ -201,7 +201,7 @@ def _refuse_longer(trainings: Sequence[Training], folder: Path, budget: Budget) 
 def _tell(outcome: Progressed | TrainingError) -> str:
     if isinstance(outcome, TrainingError):
         return f"failed: {outcome}"
-    return f"{outcome.step} steps in {outcome.seconds / 60:.1f} minutes"
+    return f"{outcome.step} steps in {outcome.seconds / 60:.3g} minutes"
 
 
 Outcomes = Iterator[tuple[str, Progressed | TrainingError]]

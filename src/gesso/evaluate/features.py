@@ -22,6 +22,7 @@ from gesso.checkpoints import write_safely
 from gesso.errors import DataError
 from gesso.evaluate.intervals import Features
 from gesso.labels import ByteArray
+from gesso.synthesis.segmenter import weights_digest
 
 TAIL = 4096  # bytes of a file's end that go into its key: compressed pictures that differ end differently
 
@@ -54,7 +55,7 @@ class NetworkFeatures:
     def __init__(self, network: nn.Module, title: str, dimension: int, device: str | torch.device = "cpu") -> None:
         self._network = network.to(device).eval()
         self._device = device
-        self.name = f"{title} {weights_digest(network)[:8]}"
+        self.name = f"{title} {weights_digest(network.state_dict())[:8]}"
         self.dimension = dimension
 
     def __call__(self, pictures: ByteArray) -> npt.NDArray[np.float32]:
@@ -66,15 +67,6 @@ class NetworkFeatures:
 def to_tensor(pictures: ByteArray) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, 1).float() / 127.5 - 1.0
-
-
-def weights_digest(network: nn.Module) -> str:
-    """SHA-256 over the names and bytes of a network's tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def check_pictures(pictures: npt.NDArray[Any], origin: str = "pictures") -> None:
