@@ -298,7 +298,12 @@ def save(session: Session, step: int, seconds: float | None) -> None:
     for name, network in players.trained.items():
         if not all(bool(p.isfinite().all()) for p in network.parameters()):
             raise TrainingError(f"Weights of the {name} became infinite or not a number by step {step}. {RETRY}")
-    document = {"samples": session.samples, "phase": stage.number, "phase_began": stage.first, "begin": session.begin}
+    document: dict[str, Any] = {
+        "samples": session.samples,
+        "phase": stage.number,
+        "phase_began": stage.first,
+        "begin": session.begin,
+    }
     document |= {} if seconds is None else {"seconds": seconds}
     checkpoints.save_state(session.run / "state", step, parts_of(session), document, session.config.keep)
     networks = session.for_synthesis(step)
