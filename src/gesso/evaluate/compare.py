@@ -74,13 +74,12 @@ def _refuse_other_protocols(used: Mapping[Path, Protocol]) -> None:
 
 
 def _differing(field: str, first: Protocol, second: Protocol) -> list[tuple[str, Any, Any]]:
-    """A field in words with both values; of two segmenters their parts, up to the scores that follow from these."""
+    """A field in words with both values; of two segmenters what tells them apart, but not the scores that follow from it."""
     one, other = getattr(first, field), getattr(second, field)
     if not isinstance(one, SegmenterFacts) or not isinstance(other, SegmenterFacts):
         return [(field.replace("_", " "), one, other)]
-    pairs = [(part, getattr(one, part), getattr(other, part)) for part in ("name", "origin", "scores")]
-    found = [(f"segmenter's {part}", a, b) for part, a, b in pairs if a != b]
-    return [pair for pair in found if "scores" not in pair[0]] or found
+    pairs = [(part, getattr(one, part), getattr(other, part)) for part in ("name", "origin")]
+    return [(f"segmenter's {part}", a, b) for part, a, b in pairs if a != b]
 
 
 def _shown(value: Any, other: Any) -> str:

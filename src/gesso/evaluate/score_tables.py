@@ -99,11 +99,11 @@ def column_cells(rows: Sequence[Row], name: str) -> list[str]:
 
 
 def marked(rows: Sequence[Row], name: str) -> dict[str, str]:
-    """By name of the row "best", or "near" where its interval overlaps that of a best one; nothing is best of one."""
+    """By name of the row "best", or "near" where its interval overlaps that of a best one; nothing is best of one, or where all are equal."""
     there = [row for row in rows if row.kind != "oracle" and name in row.numbers and not isnan(row.numbers[name].value)]
     known = {row.name: row.numbers[name] for row in there}
     winners = best(there, name)
-    if len(known) < 2 or not winners:
+    if not winners or len(winners) == len(known):
         return {}
     leading = [known[winner] for winner in winners]
     near = {key: "near" for key, number in known.items() if any(overlap(number, other) for other in leading)}
