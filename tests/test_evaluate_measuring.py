@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gesso.data import toy
 from gesso.errors import DataError, LabelError
+from gesso.evaluate import fid
 from gesso.evaluate.features import NetworkFeatures
 from gesso.evaluate.measuring import Example, Measuring, Real, Styled, Tools
 from gesso.evaluate.numbers import HALVES, Sampling, distribution_numbers, mean_number, ratio_number
@@ -268,11 +269,22 @@ def test_sets_of_pictures() -> None:
     for name, number in found.items():
         assert number.low is not None and number.high is not None and number.low <= number.value <= number.high, name
         assert not COLUMNS[name].share or 0 <= number.low <= number.high <= 1, name
+    close, _ = distribution_numbers(real, real[::-1] + random.normal(0, 0.2, real.shape), 3, 40, QUICK)
+    for name in ("precision", "recall", "coverage"):
+        assert close[name].low <= close[name].high <= 1, "most halves are better than their mean"  # type: ignore[operator]
     same, _ = distribution_numbers(real, real, 3, 40, QUICK)
     assert same["frechet"].value == pytest.approx(0, abs=1e-9)
     assert same["kernel"].value <= 0
     assert [same[name].value for name in ("precision", "recall", "coverage")] == [1, 1, 1]
     assert same["density"].value >= found["density"].value
+
+
+def test_kernel_distances_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    real, made = random.normal(size=(23, 4)), random.normal(1.0, 1.0, size=(17, 4))
+    whole = fid.kernel_distance(real, made)
+    monkeypatch.setattr(fid, "CHUNK", 50)
+    assert fid.kernel_distance(real, made) == pytest.approx(whole, rel=1e-12)
 
 
 def test_four_scores_of_one_computation() -> None:

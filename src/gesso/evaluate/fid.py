@@ -15,6 +15,8 @@ from gesso.errors import DataError
 from gesso.evaluate.features import check_features
 from gesso.evaluate.intervals import Features, Floats
 
+CHUNK = 2**20  # values of the kernel held at once, 8 MiB
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -146,18 +148,20 @@ def kernel_distance(first: Features, second: Features) -> float:
     for features in (x, y):
         check_features(features)
         _check_count(len(features))
-    return _mean_kernel_of_others(x) + _mean_kernel_of_others(y) - 2 * float(_kernel(x, y).mean())
+    return _mean_kernel_of_others(x) + _mean_kernel_of_others(y) - 2 * _kernel_sum(x, y) / (len(x) * len(y))
 
 
-def _kernel(x: Floats, y: Floats) -> Floats:
-    base = x @ y.T / x.shape[1] + 1
-    return base * base * base
+def _kernel_sum(x: Floats, y: Floats) -> float:
+    """Sum of the kernel over all pairs, some rows at a time: the whole matrix of some thousand pictures would not fit."""
+    step = max(1, CHUNK // len(y))
+    parts = (x[start : start + step] @ y.T / x.shape[1] + 1 for start in range(0, len(x), step))
+    return float(sum((base * base * base).sum() for base in parts))
 
 
 def _mean_kernel_of_others(x: Floats) -> float:
     """Mean over pairs of two different rows."""
-    kernel = _kernel(x, x)
-    return float((kernel.sum() - np.trace(kernel)) / (len(x) * (len(x) - 1)))
+    same = np.square(x).sum(1) / x.shape[1] + 1
+    return (_kernel_sum(x, x) - float((same * same * same).sum())) / (len(x) * (len(x) - 1))
 
 
 def kid(

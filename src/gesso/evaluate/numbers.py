@@ -106,7 +106,8 @@ def distribution_numbers(
 
 def _capped(share: Number) -> Number:
     """An interval that is shifted to a share may reach beyond 1, where no share lies."""
-    return share if share.high is None else share.model_copy(update={"high": min(share.high, 1.0)})
+    ends = {key: None if (end := getattr(share, key)) is None else min(end, 1.0) for key in ("low", "high")}
+    return share.model_copy(update=ends)
 
 
 _SCORES = ("precision", "recall", "density", "coverage")

@@ -99,7 +99,7 @@ def column_cells(rows: Sequence[Row], name: str) -> list[str]:
 
 
 def marked(rows: Sequence[Row], name: str) -> dict[str, str]:
-    """By name of the row "best", or "near" where its interval overlaps that of a best one; nothing is best of one, or where all are equal."""
+    """By row "best", or "near" where its interval overlaps that of a best one; nothing is best of one, or of equals."""
     there = [row for row in rows if row.kind != "oracle" and name in row.numbers and not isnan(row.numbers[name].value)]
     known = {row.name: row.numbers[name] for row in there}
     winners = best(there, name)
