@@ -56,7 +56,9 @@ def protocol(oracle: Row, count: int, size: tuple[int, int]) -> Protocol:
         samples_digest="3f9a01c2",
         label_space=SPACE.name,
         classes=SPACE.names,
+        classes_digest="77aa01",
         size=size,
+        size_rule='{"resize": "scale_width", "width": 128}',
         resampling="photographs bicubic, label maps nearest neighbour",
         segmenter=SegmenterFacts(
             name="compact U-Net trained on toy train 1a2b3c4d", origin="toy train, 80 photographs", scores=own

@@ -83,6 +83,8 @@ def test_other_oracles_under_one_protocol_are_remarked(two: tuple[Path, Path]) -
         ("set_size", 100, "set size: 3 in a, 100 in b"),
         ("split", "test", "split: val in a, test in b"),
         ("classes", ("sky", "boat"), "2 in all, boat in b"),
+        ("classes_digest", "other", "what the classes mean (file values, ignored ones, countable ones): "),
+        ("size_rule", '{"resize": "scale_width", "width": 64}', "preprocessing: width 128 in a, width 64 in b"),
         ("segmenter", None, "segmenter: compact U-Net trained on toy train 1a2b3c4d in a, none in b"),
         (
             "segmenter",
@@ -116,6 +118,23 @@ def test_each_difference_is_named_but_scores_that_follow_from_others(two: tuple[
         compare(list(two))
     lines = [line.strip() for line in str(error.value).splitlines() if line.startswith("  ")]
     assert [line.split(":")[0] for line in lines] == ["extractor", "band", "seed"]
+
+
+def test_a_name_that_looks_like_a_told_apart_one_stays_apart(two: tuple[Path, Path]) -> None:
+    for folder, names in ((two[0], ("m", "m (b)")), (two[1], ("m",))):
+        found = Evaluation.read(folder / "evaluation.json")
+        models = [row for row in found.rows if row.kind != "oracle"][: len(names)]
+        renamed = [row.model_copy(update={"name": name}) for row, name in zip(models, names, strict=True)]
+        found.model_copy(update={"rows": (found.rows[0], *renamed)}).save(folder / "evaluation.json")
+    names = [row.name for row in compare(list(two)).evaluation.rows]
+    assert len(names) == 4 == len(set(names))
+
+
+def test_a_file_of_a_later_gesso_is_refused(two: tuple[Path, Path]) -> None:
+    path = two[1] / "evaluation.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
+    with pytest.raises(DataError, match="format version 99; this gesso reads up to 1"):
+        compare(list(two))
 
 
 def test_the_third_file_is_looked_at_too(two: tuple[Path, Path], tmp_path: Path) -> None:

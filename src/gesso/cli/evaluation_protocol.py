@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +16,9 @@ from gesso.cli.evaluation_tools import Instruments
 
 if TYPE_CHECKING:
     from gesso.evaluate.results import Protocol, Row
+    from gesso.labels import LabelSpace
 
-PACKAGES = ("gesso", "torch", "numpy", "scipy", "pillow", "transformers")  # that numbers depend on
+PACKAGES = ("gesso", "torch", "numpy", "scipy", "scikit-image", "pillow", "transformers")  # that numbers depend on
 
 
 def protocol_of(
@@ -46,7 +49,9 @@ def protocol_of(
         samples_digest=features_key(files, read_as, "samples")[:16],
         label_space=space.name if space else "",
         classes=space.names if space else (),
+        classes_digest=meaning(space) if space else "",
         size=reference.size,
+        size_rule=json.dumps(reference.layouts.preprocessing.model_dump(mode="json"), sort_keys=True),
         resampling=RESAMPLING,
         segmenter=segmenter if instruments.name else None,
         extractor=tools.extractor.name if tools.extractor else "",
@@ -61,6 +66,13 @@ def protocol_of(
         versions=_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def meaning(space: LabelSpace) -> str:
+    """Of the classes: which values of files they are, which are ignored, which are countable."""
+    said = space.model_dump(mode="json")
+    meaning = [[(c["name"], c["values"], c["thing"]) for c in said["classes"]], said["ignore"]]
+    return sha256(json.dumps(meaning).encode()).hexdigest()[:16]
 
 
 def _versions() -> dict[str, str]:

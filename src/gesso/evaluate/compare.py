@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 SHOWN = 60  # letters of a value in an error
 FILE = "evaluation.json"  # as gesso evaluate calls it, so that the folder says more
+SAID = {
+    "classes_digest": "what the classes mean (file values, ignored ones, countable ones)",
+    "size_rule": "preprocessing",
+}
 NAMES, COLUMN = 28, 21  # letters of a terminal that the names of numbers, and each set of pictures, take
 
 
@@ -76,8 +81,10 @@ def _refuse_other_protocols(used: Mapping[Path, Protocol]) -> None:
 def _differing(field: str, first: Protocol, second: Protocol) -> list[tuple[str, Any, Any]]:
     """A field in words with both values; of two segmenters what tells them apart, but not the scores that follow from it."""
     one, other = getattr(first, field), getattr(second, field)
+    if field == "size_rule" and one and other:
+        return [("preprocessing", json.loads(one), json.loads(other))]
     if not isinstance(one, SegmenterFacts) or not isinstance(other, SegmenterFacts):
-        return [(field.replace("_", " "), one, other)]
+        return [(SAID.get(field, field.replace("_", " ")), one, other)]
     pairs = [(part, getattr(one, part), getattr(other, part)) for part in ("name", "origin")]
     return [(f"segmenter's {part}", a, b) for part, a, b in pairs if a != b]
 
@@ -105,6 +112,8 @@ def _joined(found: Mapping[Path, Evaluation]) -> Comparison:
     folders: dict[str, Path] = {}
     for row, file in [*oracles[:1], *named]:
         name = row.name if given.count(row.name) < 2 else f"{row.name} ({tails[file]})"
+        while name in folders:  # a row that was called so by hand
+            name += "'"
         rows.append(row.model_copy(update={"name": name}))
         folders[name] = file.parent
     first = next(iter(found.values()))

@@ -151,7 +151,9 @@ class Protocol(_Frozen):
         samples_digest: Over the names and contents of what was read.
         label_space: Name of the label space; empty for pictures as input.
         classes: Its classes.
+        classes_digest: Over what they mean: values in files, ignored values, which are countable.
         size: (height, width) at which everything is compared; None where each picture keeps its own.
+        size_rule: The preprocessing that brings layouts and photographs to their size, as JSON.
         resampling: How photographs, label maps and results come to that size.
         segmenter: None where nothing was segmented.
         extractor: What the distribution distances and neighbours were taken of; empty where there are none.
@@ -174,7 +176,9 @@ class Protocol(_Frozen):
     samples_digest: str
     label_space: str = ""
     classes: tuple[str, ...] = ()
+    classes_digest: str = ""
     size: tuple[int, int] | None
+    size_rule: str = ""
     resampling: str
     segmenter: SegmenterFacts | None = None
     extractor: str = ""
@@ -290,6 +294,9 @@ class Evaluation(_Frozen):
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
             raise DataError(f"{path} cannot be read as an evaluation: {reason}. gesso evaluate writes one.") from None
+        made = document.get("format_version") if isinstance(document, dict) else None
+        if isinstance(made, int) and made > FORMAT_VERSION:
+            raise DataError(f"{path} has format version {made}; this gesso reads up to {FORMAT_VERSION}: update gesso.")
         try:
             return cls.model_validate(document)
         except ValidationError as error:

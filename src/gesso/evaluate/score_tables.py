@@ -127,10 +127,11 @@ def protocol_block(used: Protocol) -> str:
         "data": used.data,
         "split": used.split,
         "layouts": f"{used.samples} (digest {used.samples_digest})",
-        "label space": f"{used.label_space}: {', '.join(used.classes)}"
+        "label space": f"{used.label_space} (digest {used.classes_digest}): {', '.join(used.classes)}"
         if used.classes
         else "none: the input is a picture",
         "size": f"{used.size[0]}x{used.size[1]}" if used.size else "each picture's own",
+        "preprocessing": used.size_rule,
         "resampling": used.resampling,
         "segmenter": segmenter.name if segmenter else "none",
         "segmenter's origin": segmenter.origin if segmenter else "",
