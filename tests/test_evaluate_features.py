@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tracemalloc
 from collections.abc import Iterator
@@ -10,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from rich.console import Console
 from torch import Tensor, nn
 
 from gesso.errors import DataError, TrainingError
+from gesso.evaluate import features
 from gesso.evaluate.features import (
     FeatureExtractor,
     NetworkFeatures,
@@ -108,8 +112,8 @@ class Pool(nn.Module):
 def test_a_network_sees_minus_one_to_one_in_evaluation_mode() -> None:
     levels = np.array([0, 255, 51], np.uint8) + np.zeros((2, 4, 4, 3), np.uint8)
     assert to_tensor(levels)[0, :, 0, 0].tolist() == pytest.approx([-1, 1, -0.6])
-    features = NetworkFeatures(Pool().train(), "pooled", 3)
-    np.testing.assert_allclose(features(levels), [[-1, 1, -0.6]] * 2, rtol=1e-6)
+    network = NetworkFeatures(Pool().train(), "pooled", 3)
+    np.testing.assert_allclose(network(levels), [[-1, 1, -0.6]] * 2, rtol=1e-6)
 
 
 def test_the_name_tells_weights_apart() -> None:
@@ -143,14 +147,40 @@ def test_the_key_goes_by_everything_that_changes_vectors(files: list[Path]) -> N
         features_key(files, {"height": 4, "width": 8}, "F"),
     ]
     content = files[1].read_bytes()
-    files[1].write_bytes(content[:-1] + b"!")  # of the same size, as raw pictures are
-    keys.append(features_key(files, {"height": 4, "width": 8}, "E"))
+    for place in (0, 700, len(content) - 1):  # of the same size, as raw pictures are
+        files[1].write_bytes(content[:place] + b"!" + content[place + 1 :])
+        keys.append(features_key(files, {"height": 4, "width": 8}, "E"))
     files[1].write_bytes(content)
     os.utime(files[1], (0, 0))
     assert features_key(files, {"height": 4, "width": 8}, "E") == key
     files[1].write_bytes(content + content)
     keys.append(features_key(files, {"height": 4, "width": 8}, "E"))
-    assert len({key, *keys}) == 7
+    assert len({key, *keys}) == 9
+
+
+@pytest.mark.parametrize("ending", ["npy", "bmp", "ppm", "tif"])
+def test_the_key_sees_a_pixel_of_a_raw_picture(tmp_path: Path, ending: str) -> None:
+    path, pixels, keys = tmp_path / f"a.{ending}", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), []
+    for row in (0, 5, 63):
+        pixels[row, 7, 1] += 1
+        if ending == "npy":
+            np.save(path, pixels)
+        else:
+            Image.fromarray(pixels).save(path)
+        keys.append(features_key([path], {}, "E"))
+    assert len(set(keys)) == 3
+
+
+def test_reading_large_data_is_shown(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(large: int) -> str:
+        monkeypatch.setattr(features, "LARGE", large)
+        console = Console(file=(text := io.StringIO()), force_terminal=True, width=100)
+        assert features_key(files, {}, "E", console) == features_key(files, {}, "E")
+        return text.getvalue()
+
+    total = sum(path.stat().st_size for path in files)
+    assert "reading the files" in shown(total)
+    assert "reading the files" not in shown(total + 1)
 
 
 def test_the_key_of_a_missing_file(files: list[Path]) -> None:
@@ -181,17 +211,17 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path, damage: str) -> None:
     kept_features(tmp_path, "k", lambda: np.ones((4, 3), np.float32))
     path = tmp_path / "k.safetensors"
     path.write_bytes({"cut": path.read_bytes()[:-5], "text": b"<html>", "empty": b""}[damage])
-    features, kept = kept_features(tmp_path, "k", lambda: np.zeros((4, 3), np.float32))
+    found, kept = kept_features(tmp_path, "k", lambda: np.zeros((4, 3), np.float32))
     assert not kept
-    assert features.sum() == 0
+    assert found.sum() == 0
     assert kept_features(tmp_path, "k", lambda: np.ones((4, 3), np.float32))[1]
 
 
 def test_vectors_that_are_not_finite_are_not_trusted(tmp_path: Path) -> None:
     kept_features(tmp_path, "k", lambda: np.full((4, 3), np.nan, np.float32))
-    features, kept = kept_features(tmp_path, "k", lambda: np.ones((4, 3), np.float32))
+    found, kept = kept_features(tmp_path, "k", lambda: np.ones((4, 3), np.float32))
     assert not kept
-    assert features.sum() == 12
+    assert found.sum() == 12
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

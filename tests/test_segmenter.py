@@ -153,8 +153,9 @@ def test_a_digest_sees_names_shapes_types_and_content() -> None:
 
 
 def test_a_file_comes_back_as_it_was(file: Path) -> None:
+    found = load_segmenter(file).network.state_dict()
     for name, tensor in network().state_dict().items():
-        assert torch.equal(load_segmenter(file).network.state_dict()[name], tensor)
+        assert torch.equal(found[name], tensor)
 
 
 def test_a_full_disk_leaves_the_earlier_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,3 +244,23 @@ def test_a_missing_tensor_is_named(file: Path) -> None:
     save_file(tensors, file, metadata={"segmenter": INFO.model_dump_json()})
     with pytest.raises(ModelFileError, match=r"encoder\.halve\.0\.0\.weight missing"):
         load_segmenter(file)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(file: Path, value: float) -> None:
+    """It would find class 0 everywhere."""
+    tensors = load_file(file)
+    tensors["classify.bias"][2] = value
+    save_file(tensors, file, metadata={"segmenter": INFO.model_dump_json()})
+    with pytest.raises(ModelFileError, match=r"segmenter\.safetensors .* not all numbers: classify\.bias and 0 other"):
+        load_segmenter(file)
+
+
+def test_files_from_before_scores_said_what_they_were_taken_on(file: Path) -> None:
+    document = {"scores": {"mean_iou": 0.5}, "held_out": 4, "data_digest": "of other times"}
+    before = json.loads(INFO.model_dump_json()) | document
+    del before["held_out_origin"], before["held_out_digest"]
+    save_file(load_file(file), file, metadata={"segmenter": json.dumps(before)})
+    info = load_segmenter(file).info
+    assert info is not None
+    assert (info.scores, info.held_out_origin, info.held_out_digest) == ({"mean_iou": 0.5}, "", "")

@@ -255,12 +255,35 @@ def test_ranges() -> None:
         {"size": "large"},
         {"image_mean": [0.5]},
         {"image_std": [0.5, 0, 1]},
+        {"image_std": [0.5, -0.5, 1]},
+        {"image_std": [0.5, float("nan"), 1]},
+        {"image_std": [0.5, float("inf"), 1]},
+        {"image_mean": [0.5, float("nan"), 1]},
+        {"rescale_factor": 0},
+        {"rescale_factor": float("nan")},
+        {"size": 0},
+        {"size": -64},
+        {"size": {"height": 0, "width": 64}},
+        {"size": {"height": 64, "width": -1}},
+        {"size": {"shortest_edge": 0}},
+        {"size": {"shortest_edge": 64, "longest_edge": -5}},
+        {"size": {"shortest_edge": float("inf")}},
         {"do_center_crop": True},
     ],
 )
 def test_preprocessing_that_is_not_done_here(document: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"^that file asks for what gesso does not do .*Mend a copy"):
         Preprocessor.parse(document, "segformer", "that file")
+
+
+def test_multiples_below_one_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"that file .*size_divisor -32"):
+        Preprocessor.parse({"size_divisor": -32}, "mask2former", "that file")
+
+
+def test_a_thin_line_keeps_a_pixel() -> None:
+    narrow = Preprocessor.parse({"size": {"shortest_edge": 64, "longest_edge": 100}}, "segformer", "file")
+    assert narrow(torch.zeros((3, 1, 1000), dtype=torch.uint8)).shape == (1, 3, 1, 100)
 
 
 # --- classes ---
@@ -359,6 +382,15 @@ def test_weights_are_cut_off(folders: dict[str, Path], tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-8])
     with pytest.raises(WeightsError, match="There is no segmenter"):
         load_hub_segmenter(folder, SPACE)
+
+
+def test_weights_that_are_no_numbers(folders: dict[str, Path], tmp_path: Path) -> None:
+    file = copied(folders["segformer"], tmp_path / "copy") / "model.safetensors"
+    tensors = load_file(file)
+    tensors["decode_head.classifier.bias"][0] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=r"not all numbers \(decode_head\.classifier\.bias and 0 other"):
+        load_hub_segmenter(file.parent, SPACE)
 
 
 def test_a_backbone_without_its_head(transformers: Any, folders: dict[str, Path], tmp_path: Path) -> None:

@@ -21,14 +21,14 @@ from gesso.data.spaces import published
 from gesso.errors import ConfigError, DataError, TrainingError
 from gesso.segmenter_training import (
     SegmenterSettings,
-    cached_segmenter,
     data_digest,
     photographs,
     train_segmenter,
     training,
 )
+from gesso.segmenter_training.held_out import held_out_scores
 from gesso.segmenter_training.photographs import Photographs, tinted, varied
-from gesso.segmenter_training.training import cross_entropy, held_out_scores
+from gesso.segmenter_training.training import cross_entropy
 from gesso.synthesis.segmenter import load_segmenter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -354,30 +354,7 @@ def test_a_device_that_is_not_there(dataset: Make, tmp_path: Path) -> None:
         train_segmenter(dataset(), None, tmp_path / "s.safetensors", settings=FEW, device="cuda:77")
 
 
-# --- the cache ---
-
-
-def test_trained_once_for_the_same_data(dataset: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GESSO_CACHE", str(tmp_path))
-    first = cached_segmenter(dataset(), dataset("val"), FEW, "cpu", origin="one")
-    path = tmp_path / "segmenters" / f"{data_digest(dataset(), FEW)}.safetensors"
-    written = path.stat().st_mtime_ns
-    again = cached_segmenter(dataset(), dataset("val"), FEW, "cpu", origin="one")
-    assert (again.hash, again.info) == (first.hash, first.info)
-    assert path.stat().st_mtime_ns == written
-    cached_segmenter(dataset(), None, FEW.model_copy(update={"seed": 1}), "cpu")
-    assert len(list(path.parent.iterdir())) == 2
-
-
-def test_a_damaged_file_in_the_cache_is_made_anew(
-    dataset: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GESSO_CACHE", str(tmp_path))
-    first = cached_segmenter(dataset(), None, FEW, "cpu")
-    (path,) = (tmp_path / "segmenters").iterdir()
-    path.write_bytes(path.read_bytes()[:-4])
-    assert cached_segmenter(dataset(), None, FEW, "cpu").hash == first.hash
-    assert load_segmenter(path).hash == first.hash
+# --- what it goes by ---
 
 
 def test_the_digest_sees_whatever_changes_what_is_learned(dataset: Make, tmp_path: Path) -> None:
@@ -392,6 +369,13 @@ def test_the_digest_sees_whatever_changes_what_is_learned(dataset: Make, tmp_pat
     moved = Sample(name=samples[0].name, label=samples[0].label, image=copy)
     same = of(samples[0])
     assert of(moved) == same  # where files lie does not count
+    raw = copy.with_suffix(".bmp")
+    Image.open(copy).save(raw)
+    unchanged = of(of_raw := Sample(name=samples[0].name, label=samples[0].label, image=raw))
+    content = bytearray(raw.read_bytes())
+    content[200] ^= 1
+    raw.write_bytes(content)
+    assert of(of_raw) != unchanged, "a pixel of a raw picture, its size and its end being the same"
     Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(copy)
     other_space = SPACE.model_copy(update={"classes": SPACE.classes[::-1]})
     variants = [

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ from gesso.evaluate.intervals import Features
 from gesso.labels import ByteArray
 from gesso.synthesis.segmenter import weights_digest
 
-TAIL = 4096  # bytes of a file's end that go into its key: compressed pictures that differ end differently
+LARGE = 2**30  # bytes of files whose reading is shown, as it may take longer than two seconds
 
 
 class FeatureExtractor(Protocol):
@@ -126,27 +128,52 @@ def extract(
     return features
 
 
-def features_key(files: Sequence[Path], preprocessing: Mapping[str, Any], extractor: str) -> str:
-    """What the vectors of a list of files go by: names, sizes and ends of the files, how they are read, and what reads them.
+def features_key(
+    files: Sequence[Path], preprocessing: Mapping[str, Any], extractor: str, console: Console | None = None
+) -> str:
+    """What the vectors of a list of files go by: names and contents of the files, how they are read, and what reads them.
+
+    Files are read as a whole, about a gigabyte a second: raw pictures that differ may have one size and one end.
 
     Args:
         files: In the order of their vectors.
         preprocessing: Whatever changes the pixels between file and extractor, as JSON.
         extractor: `FeatureExtractor.name`.
+        console: Where progress is shown, of large data; None for silence.
 
     Raises:
         DataError: A file is missing.
     """
     digest = hashlib.sha256(json.dumps([extractor, preprocessing], sort_keys=True).encode())
-    for path in files:
-        try:
-            size = path.stat().st_size
-            with path.open("rb") as file:
-                file.seek(max(0, size - TAIL))
-                digest.update(f"\n{path.name} {size} ".encode() + hashlib.sha256(file.read()).digest())
-        except OSError as error:
-            raise DataError(f"The picture {path} cannot be read: {error.strerror}.") from None
+    sizes = [_size(path) for path in files]
+    columns = TextColumn("[bold]reading the files"), BarColumn(bar_width=30), DownloadColumn(), TimeRemainingColumn()
+    quiet = console is None or not console.is_terminal or sum(sizes) < LARGE
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+        task = bar.add_task("", total=sum(sizes))
+        for path, size in zip(files, sizes, strict=True):
+            digest.update(f"\n{path.name} {size} ".encode() + _content(path))
+            bar.advance(task, size)
     return digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _content(path: Path) -> bytes:
+    """SHA-256 of a file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"The picture {path} cannot be read: {error.strerror}.")
 
 
 def kept_features(

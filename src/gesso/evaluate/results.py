@@ -118,7 +118,7 @@ COLUMNS: dict[str, Column] = {
         "repetition",
         False,
         3,
-        "how strongly textures repeat: highest peak of autocorrelation beyond that of photographs",
+        "how strongly textures repeat: share of fine detail's energy in isolated peaks of the spectrum, beyond photographs",
     ),
 }
 

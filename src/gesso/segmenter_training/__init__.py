@@ -5,11 +5,15 @@ the FCN-8s or the PSPNet of the papers, and its numbers are compared with its ow
 
 settings       how long and how
 photographs    what is learned from, and what it goes by
-training       the loop, and the cache
+training       the loop
+held_out       scores on photographs that it did not learn from
+cache          trained once, then kept
+locking        one process at a time
 """
 
+from gesso.segmenter_training.cache import cached_segmenter
 from gesso.segmenter_training.photographs import data_digest
 from gesso.segmenter_training.settings import SegmenterSettings
-from gesso.segmenter_training.training import cached_segmenter, train_segmenter
+from gesso.segmenter_training.training import train_segmenter
 
 __all__ = ["SegmenterSettings", "cached_segmenter", "data_digest", "train_segmenter"]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
 
 from gesso.data.dataset import SemanticDataset
+from gesso.data.pairing import Sample
 from gesso.errors import DataError
 from gesso.evaluate.features import features_key
 from gesso.labels import LabelSpace
@@ -34,7 +39,7 @@ class Photographs:
     """
 
     def __init__(self, dataset: SemanticDataset) -> None:
-        pairs = [s for s in dataset.samples if s.label and s.image and not s.source]
+        pairs = pairs_of(dataset)
         if not pairs or dataset.space is None:
             raise DataError(
                 f"None of the {len(dataset)} samples has a label map and a photograph, which is what a segmenter learns from. "
@@ -144,16 +149,42 @@ def tinted(image: Tensor, amount: float, rng: np.random.Generator) -> Tensor:
     return (image + brightness).clamp(-1, 1)
 
 
-def data_digest(dataset: SemanticDataset, settings: SegmenterSettings) -> str:
+def data_digest(dataset: SemanticDataset, settings: SegmenterSettings, console: Console | None = None) -> str:
     """SHA-256 over what a segmenter learns: names and contents of files, classes, preprocessing, settings.
 
     Raises:
         DataError: A file is missing.
     """
-    files = [path for s in dataset.samples for path in (s.image, s.label) if path]
-    said = {
+    said = {**_read_as(dataset), "settings": settings.model_dump(mode="json")}
+    return features_key(_files(dataset.samples), said, f"segmenter training {VERSION}", console)
+
+
+def held_out_digest(dataset: SemanticDataset, console: Console | None = None) -> str:
+    """SHA-256 over what the scores of a segmenter were taken on: names and contents of files, classes, preprocessing.
+
+    Raises:
+        DataError: A file is missing.
+    """
+    return features_key(_files(pairs_of(dataset)), _read_as(dataset), "held-out photographs", console)
+
+
+def held_out_name(dataset: SemanticDataset) -> str:
+    """The last two parts of the folder that holds all files of a dataset: "camvid/val"."""
+    folder = Path(os.path.commonpath([path.resolve().parent for path in _files(pairs_of(dataset))]))
+    return "/".join(part for part in folder.parts[-2:] if part != folder.anchor)
+
+
+def pairs_of(dataset: SemanticDataset) -> list[Sample]:
+    """The samples that have a label map and a photograph."""
+    return [s for s in dataset.samples if s.label and s.image and not s.source]
+
+
+def _files(samples: Sequence[Sample]) -> list[Path]:
+    return [path for s in samples for path in (s.image, s.label) if path]
+
+
+def _read_as(dataset: SemanticDataset) -> dict[str, Any]:
+    return {
         "preprocessing": dataset.preprocessing.model_dump(mode="json"),
         "space": dataset.space and dataset.space.model_dump(mode="json"),
-        "settings": settings.model_dump(mode="json"),
     }
-    return features_key(files, said, f"segmenter training {VERSION}")

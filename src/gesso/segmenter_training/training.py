@@ -1,4 +1,4 @@
-"""The loop: trains a segmenter, goes on where it was interrupted, and keeps what it made."""
+"""The loop: trains a segmenter, and goes on where it was interrupted."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from torch.nn import functional as F
 from gesso import checkpoints
 from gesso.data.dataset import SemanticDataset
 from gesso.devices import choose_device
-from gesso.errors import DataError, ModelFileError, TrainingError
-from gesso.evaluate.segmentation import HEADLINE, ConfusionMatrix, scores
-from gesso.networks.published import cache_folder
+from gesso.errors import ModelFileError, TrainingError
 from gesso.networks.segmenter import Segmenter, initialise
-from gesso.pictures import to_uint8
+from gesso.segmenter_training.held_out import scored
+from gesso.segmenter_training.locking import alone
 from gesso.segmenter_training.photographs import Photographs, data_digest
 from gesso.segmenter_training.settings import SegmenterSettings
-from gesso.synthesis.segmenter import PhotoSegmenter, SegmenterInfo, TrainedSegmenter, load_segmenter, save_segmenter
+from gesso.synthesis.segmenter import SegmenterInfo, TrainedSegmenter, save_segmenter
 
 SAVE_SECONDS = 60.0
+CALLED = "The segmenter {}"
 REPORTS = 20  # lines that a log gets where there is no terminal
 
 
@@ -41,6 +41,7 @@ def train_segmenter(
     device: str = "auto",
     console: Console | None = None,
     origin: str = "",
+    held_out_origin: str = "",
 ) -> TrainedSegmenter:
     """Train a segmenter on real photographs, or go on where an earlier call was interrupted, and write its file.
 
@@ -54,6 +55,7 @@ def train_segmenter(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         console: Where progress is shown; None for silence.
         origin: What it learns from, as its name says: "camvid train"; the label space's name when empty.
+        held_out_origin: What the scores are taken on: "camvid val"; the name of its folder when empty.
 
     Raises:
         DataError: There is no photograph with a label map, or a file cannot be read.
@@ -61,23 +63,38 @@ def train_segmenter(
         ConfigError: The device is not on this machine.
     """
     settings = settings or SegmenterSettings()
+    digest = data_digest(training, settings, console)
+    with alone(out, CALLED.format(out.name), console):
+        found = trained(training, digest, out, settings, device, console, origin)
+        return scored(found, validation, out, console, held_out_origin)
+
+
+def trained(
+    training: SemanticDataset,
+    digest: str,
+    out: Path,
+    settings: SegmenterSettings,
+    device: str,
+    console: Console | None,
+    origin: str,
+) -> TrainedSegmenter:
+    """As `train_segmenter`, without scores, where nobody else writes the file."""
     photographs = Photographs(training)
-    run = _begin(photographs, data_digest(training, settings), out, settings, choose_device(device))
+    run = _begin(photographs, digest, out, settings, choose_device(device))
     with _progress(console, settings.steps) as report:
         _loop(run, photographs, report)
+    if not _finite(run.network):
+        raise _not_finite("The weights", run.step)
     info = SegmenterInfo(
         label_space=photographs.space,
         width=settings.width,
         steps=settings.steps,
         origin=origin or photographs.space.name,
         photographs=len(photographs),
-        data_digest=run.digest,
+        data_digest=digest,
         size=photographs.size,
     )
     network = run.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    if held_out := _held_out(validation):
-        found = held_out_scores(TrainedSegmenter(network, info, run.device), held_out)
-        info = info.model_copy(update={"scores": found, "held_out": len(held_out)})
     save_segmenter(out, network, info)
     shutil.rmtree(run.folder, ignore_errors=True)
     return TrainedSegmenter(network, info, run.device)
@@ -129,11 +146,15 @@ def _resume(run: _Run) -> None:
 
 
 def _save(run: _Run) -> None:
-    if not all(bool(weights.isfinite().all()) for weights in run.network.parameters()):
+    if not _finite(run.network):
         raise _not_finite("The weights", run.step)  # a state that could never be taken up again
     moments = checkpoints.optimizer_tensors({"network": run.optimizer}, {"network": run.names})
     parts = {"network": run.network.state_dict(), "optimizer": moments}
     checkpoints.save_state(run.folder, run.step, parts, {"digest": run.digest}, keep=1)
+
+
+def _finite(network: Segmenter) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
 
 
 def _loop(run: _Run, photographs: Photographs, report: Report) -> None:
@@ -213,49 +234,3 @@ def _progress(console: Console | None, steps: int) -> Iterator[Report]:
     quiet = console is None or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
         yield Report(console, bar, steps)
-
-
-def _held_out(validation: SemanticDataset | None) -> Photographs | None:
-    try:
-        return Photographs(validation) if validation is not None else None
-    except DataError:
-        return None  # layouts without photographs say nothing about a segmenter
-
-
-def held_out_scores(segmenter: PhotoSegmenter, photographs: Photographs) -> dict[str, float]:
-    """Headline scores of a segmenter on real photographs, 0..1, by name; none where every pixel is ignored."""
-    matrix = ConfusionMatrix(len(photographs.space))
-    for index in range(len(photographs)):
-        image, label = photographs[index]
-        matrix.update(label.numpy(), segmenter(to_uint8(image)), f"photograph {index + 1}")
-    if not matrix.counts.any():
-        return {}
-    found = scores(matrix, photographs.space.names)
-    return {name: getattr(found, name) for name in HEADLINE}
-
-
-def cached_segmenter(
-    training: SemanticDataset,
-    validation: SemanticDataset | None,
-    settings: SegmenterSettings | None = None,
-    device: str = "auto",
-    console: Console | None = None,
-    origin: str = "",
-) -> TrainedSegmenter:
-    """The segmenter of these data and settings: trained once, then kept in the cache folder.
-
-    Args: as `train_segmenter`.
-
-    Raises:
-        DataError: There is no photograph with a label map, or a file cannot be read.
-        TrainingError: The loss is not finite, or the disk is full.
-        ConfigError: The device is not on this machine.
-    """
-    settings = settings or SegmenterSettings()
-    path = cache_folder() / "segmenters" / f"{data_digest(training, settings)}.safetensors"
-    if path.exists():
-        try:
-            return load_segmenter(path, device)
-        except ModelFileError:
-            pass  # damaged: made anew
-    return train_segmenter(training, validation, path, settings=settings, device=device, console=console, origin=origin)

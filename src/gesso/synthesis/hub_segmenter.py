@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,13 +86,14 @@ class Preprocessor:
             )
             factor = float(document.get("rescale_factor", 1 / 255)) if document.get("do_rescale", True) else 1.0
             divisor = int(document.get("size_divisor", 32) or 1) if kind == "mask2former" else 1
-            if len(mean) != 3 or len(deviation) != 3 or not all(deviation) or document.get("do_center_crop"):
-                raise ValueError("three means, three deviations other than 0, and no central crop")
-        except (KeyError, TypeError, ValueError) as error:
+            _refuse_impossible(size, divisor, mean, deviation, factor)
+            if document.get("do_center_crop"):
+                raise ValueError("a central crop")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ConfigError(
                 f"{origin} asks for what gesso does not do ({type(error).__name__}: {error}): it takes a size (height and "
-                "width, or shortest_edge), bilinear (2) or bicubic (3) as resample, image_mean and image_std. Mend a copy of it "
-                "in a folder."
+                "width, or shortest_edge) of 1 or more, bilinear (2) or bicubic (3) as resample, three numbers as image_mean, "
+                "and three above 0 as image_std. Mend a copy of it in a folder."
             ) from None
         if not document.get("do_normalize", True):
             mean, deviation = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -114,6 +116,7 @@ class Preprocessor:
             exact = longest * small / large
         short = round(exact)
         other = large if small == short else int(exact * large / small)
+        short, other = max(short, 1), max(other, 1)  # of a photograph that is a thin line
         return (short, other) if height <= width else (other, short)
 
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -124,6 +127,30 @@ class Preprocessor:
             pixels = torch.from_numpy(np.array(picture.resize((wide, high), self.resampling))).movedim(-1, 0)
         mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.deviation))
         return ((pixels.float() * self.factor - mean) / deviation)[None]
+
+
+def _refuse_impossible(
+    size: tuple[int, int | None] | None,
+    divisor: int,
+    mean: tuple[float, ...],
+    deviation: tuple[float, ...],
+    factor: float,
+) -> None:
+    """See that photographs can be brought to a size and a range.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    if any(side is not None and side < 1 for side in size or ()):
+        raise ValueError(f"size {size} must be 1 or more")
+    if divisor < 1:
+        raise ValueError(f"size_divisor {divisor} must be 0, for none, or more")
+    if len(mean) != 3 or not all(map(math.isfinite, mean)):
+        raise ValueError(f"image_mean {list(mean)} must be three numbers")
+    if len(deviation) != 3 or not all(math.isfinite(part) and part > 0 for part in deviation):
+        raise ValueError(f"image_std {list(deviation)} must be three numbers above 0")
+    if not (math.isfinite(factor) and factor > 0):
+        raise ValueError(f"rescale_factor {factor} must be a number above 0")
 
 
 def _size(document: Mapping[str, Any], kind: str) -> tuple[tuple[int, int | None] | None, bool]:
@@ -252,6 +279,11 @@ def load_hub_segmenter(
         raise WeightsError(
             f"{name} does not hold all weights of a segmenter ({lacking[0]} and {len(lacking) - 1} more are missing or of "
             "another shape): it is a backbone without its head, or cut off. Choose a fine-tuned segmenter."
+        )
+    if broken := [key for key, tensor in network.state_dict().items() if not tensor.isfinite().all()]:
+        raise WeightsError(
+            f"{name} has weights that are not all numbers ({broken[0]} and {len(broken) - 1} other tensors hold NaN or "
+            "infinity): it would find one class everywhere. Use another copy."
         )
     return HubSegmenter(network, preprocessor, space, classes, name=_called(name), kind=kind, device=device)
 

@@ -54,6 +54,8 @@ class SegmenterInfo(BaseModel):
         size: (height, width) of the photographs in training.
         scores: Headline scores on held-out photographs, 0..1; empty where none were held out.
         held_out: How many those were.
+        held_out_origin: What they are called: "camvid val".
+        held_out_digest: Of their names and contents, the label space and the preprocessing.
         created: When the file was written, ISO 8601 in UTC.
     """
 
@@ -70,6 +72,8 @@ class SegmenterInfo(BaseModel):
     size: tuple[int, int]
     scores: dict[str, float] = Field(default_factory=dict)
     held_out: int = Field(0, ge=0)
+    held_out_origin: str = ""
+    held_out_digest: str = ""
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
@@ -220,6 +224,11 @@ def load_segmenter(path: str | Path, device: str = "cpu") -> TrainedSegmenter:
     with torch.device("meta"):
         network = Segmenter(classes=len(info.label_space), width=info.width)
     _refuse_differences(path, network.state_dict(), tensors)
+    if broken := [name for name, tensor in sorted(tensors.items()) if not tensor.isfinite().all()]:
+        raise ModelFileError(
+            f"{path} is a segmenter whose weights are not all numbers: {broken[0]} and {len(broken) - 1} other tensors hold NaN "
+            f"or infinity, and it would find one class everywhere. {DAMAGED}"
+        )
     network.load_state_dict(tensors, assign=True)
     return TrainedSegmenter(network, info, device)
 
