@@ -11,7 +11,7 @@ import pytest
 from gesso.checkpoints import read_info
 from gesso.evaluate.ablation_results import Ablation
 from gesso.evaluate.results import Evaluation
-from support import Ended
+from support import Ended, refused
 from training_script import TINY, as_flags
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -67,11 +67,22 @@ def test_from_data_to_report(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> 
     for variant in comparison.variants:
         assert variant.numbers["l1"].seeds == tuple(rows[name].numbers["l1"].value for name in variant.rows)
         assert {"psnr", "ssim", "repetition"} <= variant.numbers.keys()
+    slices = [[(s.step, s.rounds, s.split, s.samples) for s in run.stretches] for run in found.runs.values()]
+    assert slices == [[(0, 2, "train", 7), (2, 2, "train", 7)]] * 4
+    assert len({s.digest for run in found.runs.values() for s in run.stretches}) == 1
+    assert (
+        "All trainings had 4 steps: one after another, in 2 rounds in which all took turns."
+        in (out / "ablation.html").read_text()
+    )
     gap = second.numbers["l1"].mean - first.numbers["l1"].mean
     assert second.numbers["l1"].difference == pytest.approx(gap)
     assert read_info(out / "runs/boundary-without-seed1/model.safetensors").semantics.boundary is False
     assert read_info(out / "runs/baseline-seed1/model.safetensors").semantics.boundary is True
     assert "</html>" in (out / "ablation.html").read_text()
+
+    other = ablate(gesso, tiny_dataset, out, "--only", "boundary,discriminators", "--steps", 4, "--lr", 0.01)
+    refused(other, "baseline-seed0 was begun with other settings: lr (0.0002 there, 0.01 now)")
+    assert len(list((out / "runs").iterdir())) == 4, "nothing was trained for the other group"
 
     study = json.loads((out / "study" / "study.json").read_text())
     assert set(study["methods"]) == {"boundary-with", "boundary-without"}

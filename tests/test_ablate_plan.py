@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gesso.cli.ablate import _absent, _meaning
 from gesso.cli.ablation_plan import ENDLESS, Plan, changes_of, make_plan
 from gesso.data import layouts
 from gesso.errors import ConfigError
+from gesso.labels import Semantics
 from gesso.recipes import RECIPES
 from gesso.recipes.ablations import ABLATIONS, Group, Variant, in_use
 from support import Ended, refused
@@ -111,6 +113,20 @@ def test_terms_that_are_not_there_cannot_be_removed() -> None:
     assert "no-kl" in trained(plan("spade", "losses", style_encoder=True), "losses")
 
 
+@pytest.mark.parametrize("conditioning", ["concat", "input"])
+def test_without_modulation_there_are_no_kernels_to_compare(conditioning: str) -> None:
+    with pytest.raises(ConfigError, match="kernel 1, 5: the settings make it the same as 3"):
+        plan("spade", "kernel", conditioning=conditioning)
+    base = RECIPES["spade"].PRESETS["spade-small"].model_copy(update={"conditioning": conditioning})
+    semantics = Semantics(classes=3)
+
+    def shapes(**changes: int) -> dict[str, Any]:
+        built = RECIPES["spade"].build(base.model_copy(update=changes), semantics).trained["generator"]
+        return {name: tensor.shape for name, tensor in built.state_dict().items()}
+
+    assert shapes() == shapes(kernel=5, hidden=7), "in_use says that they do not count"
+
+
 def test_sizes_that_a_variant_cannot_take_leave_it_out() -> None:
     found = plan("pix2pix", "patch", height=64, width=64)
     assert list(trained(found, "patch")) == ["70", "1", "16"]
@@ -182,8 +198,12 @@ def test_the_command_lists_without_training(gesso: Any, tiny_dataset: Path, tmp_
     [
         ("", "either --budget MINUTES or --steps N, not both, not neither"),
         ("--budget 1 --steps 5", "not both"),
-        ("--budget 0", "more than 0"),
-        ("--steps -3 --list-only", "more than 0"),
+        ("--budget 0", "above 0"),
+        ("--budget inf", "above 0 and not for ever"),
+        ("--budget nan", "above 0 and not for ever"),
+        ("--steps -3 --list-only", "above 0"),
+        ("--steps 4 --split train", "--train-split and --split are both 'train'"),
+        ("--steps 4 --train-split val", "--train-split and --split are both 'val'"),
         ("--steps 4 --slices 0", "--slices 0 --parallel 1: both are at least 1"),
         ("--steps 4 --labels maps", "--labels: an ablation learns from one part of a dataset and measures on another"),
         ("--steps 4 --preset spade-small", "--preset spade-small is spade's; give one of pix2pixhd"),
@@ -204,3 +224,48 @@ def test_a_study_of_others_is_not_overwritten(gesso: Any, tiny_dataset: Path, tm
     (study / "study.json").write_text('{"methods": ["a", "b"]}')
     words = ["--steps", 4, "--only", "boundary", "--study", "baseline,boundary-without", "--out", tmp_path]
     refused(run(gesso, tiny_dataset, *words), study, "holds a study of a and b")
+
+
+@pytest.mark.parametrize("recipe", list(ABLATIONS))
+def test_names_are_shown_whole(gesso: Any, recipe: str, tiny_dataset: Path) -> None:
+    """80 columns are what a pipe has, and --study wants the names."""
+    ended = gesso("ablate", recipe, tiny_dataset, "--list-only", "--height", 128, "--width", 256)
+    assert ended.code == 0, ended.err
+    found = plan(recipe, height=128, width=256)
+    words = set(ended.out.replace("\u2502", " ").split())
+    assert {arm.training for group in found.groups for arm in found.compared(group)} <= words
+    assert {arm.variant.name for arm in found.arms} <= words
+    assert "\u2026" not in ended.out
+
+
+MEASURING = ["--steps", 4, "--only", "boundary", "--height", 32, "--width", 64]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--split test", "test"),
+        ("--size 64by64 --segmenter none", "'64by64' is not a size"),
+        ("--size 8x8 --segmenter none", "at least 16x16"),
+        ("--set-size 1000 --segmenter none", "--set-size 1000: there are only 2 layouts"),
+        ("--set-size 1000", "--set-size 1000: there are only 2 layouts"),
+        ("--segmenter nothing.safetensors", "nothing.safetensors"),
+        ("--inception-weights nofile", "nofile"),
+        ("--segmenter none --alexnet-weights nofile", "nofile"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_before_training(
+    gesso: Any, tiny_dataset: Path, tmp_path: Path, words: str, said: str
+) -> None:
+    refused(run(gesso, tiny_dataset, *MEASURING, *words.split(), "--out", tmp_path / "out"), said)
+    assert not (tmp_path / "out").exists()
+
+
+def test_splits_that_share_files_are_refused(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_dataset, data)
+    shared = data / "val" / "images" / "scene0.png"
+    shared.unlink()
+    shared.symlink_to(data / "train" / "images" / "scene0.png")
+    ended = run(gesso, data, *MEASURING, "--out", tmp_path / "out")
+    refused(ended, "The splits 'train' and 'val' share 1 files")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +16,17 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from safetensors import SafetensorError
 
-from gesso import recipes
+from gesso import checkpoints, recipes
 from gesso.checkpoints import states
 from gesso.cli import ablation_training
+from gesso.cli.ablation_checks import refuse_other_runs
 from gesso.cli.ablation_plan import Training
+from gesso.cli.ablation_records import noted
 from gesso.cli.ablation_training import Budget, Progressed, Slice, Source, train_all, trained_so_far
 from gesso.cli.common import DataFlags
-from gesso.errors import ConfigError, ModelFileError, TrainingError
+from gesso.errors import ConfigError, DataError, ModelFileError, TrainingError
 from gesso.recipes import pix2pixhd
 from training_script import TINY, as_flags, tiny_config
 
@@ -45,7 +49,8 @@ def train(
 ) -> dict[str, str]:
     source = Source(data, DataFlags(), "train", "val")
     where = console or Console(file=io.StringIO())
-    return train_all(trainings(*names), out, "pix2pixhd", source, budget, slices, parallel, "cpu", where)
+    digest = refuse_other_runs(trainings(*names), out, "pix2pixhd", source, budget)
+    return train_all(trainings(*names), out, "pix2pixhd", source, budget, slices, parallel, "cpu", where, digest)
 
 
 @pytest.fixture
@@ -113,6 +118,43 @@ def test_a_smaller_budget_is_refused(tiny_dataset: Path, tmp_path: Path) -> None
         train(tiny_dataset, tmp_path, "a", budget=Budget(5, "steps"))
 
 
+@pytest.mark.parametrize(("name", "value"), [("lr", 0.01), ("batch", 1), ("precision", "bf16-mixed")])
+def test_a_run_with_other_settings_is_refused_although_it_had_its_share(
+    name: str, value: object, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    train(tiny_dataset, tmp_path, "a")
+    changed = [Training("b", tiny_config()), Training("a", tiny_config(seed=0, epochs=1000, **{name: value}))]
+    source = Source(tiny_dataset, DataFlags(), "train", "val")
+    with pytest.raises(ConfigError, match=rf"a was begun with other settings: {name} \("):
+        refuse_other_runs(changed, tmp_path, "pix2pixhd", source, STEPS)
+    quicker = [Training("a", tiny_config(seed=0, epochs=1000, save_every=2))]
+    assert refuse_other_runs(quicker, tmp_path, "pix2pixhd", source, STEPS)
+
+
+def test_a_run_on_other_files_of_the_same_names_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
+    train(tiny_dataset, tmp_path / "out", "a")
+    copied = tmp_path / "copied"
+    shutil.copytree(tiny_dataset, copied)
+    train(copied, tmp_path / "out", "a")  # elsewhere, but the same
+    photographs = sorted((copied / "train" / "images").iterdir())
+    shutil.copy(photographs[1], photographs[0])
+    with pytest.raises(ConfigError, match=r"a was trained on other files: .*Restore the data, or give another --out"):
+        train(copied, tmp_path / "out", "a")
+
+
+def test_how_a_slice_was_trained_is_noted(tiny_dataset: Path, tmp_path: Path) -> None:
+    train(tiny_dataset, tmp_path, "a")
+    first, second = noted(tmp_path / "a")
+    assert [(s.step, s.until, s.round, s.rounds) for s in (first, second)] == [(0, 3, 1, 2), (3, 6, 2, 2)]
+    assert (first.unit, first.parallel, first.threads, first.device) == ("steps", 1, 1, "cpu")
+    assert (first.split, first.samples, len(first.digest)) == ("train", 7, 16)
+    assert first.began < second.began
+    assert {"gesso", "torch"} <= first.versions.keys()
+    (tmp_path / "a" / "slices.jsonl").write_text("{}")
+    with pytest.raises(DataError, match="is damaged"):
+        noted(tmp_path / "a")
+
+
 def test_nothing_was_trained_yet_or_the_state_is_damaged(tiny_dataset: Path, tmp_path: Path) -> None:
     assert trained_so_far(tmp_path / "nothing") == Progressed(0, 0.0)
     train(tiny_dataset, tmp_path, "a", slices=1)
@@ -144,6 +186,23 @@ def test_a_run_that_fails_does_not_stop_the_others(tiny_dataset: Path, tmp_path:
     assert "The loss G_gan became infinite or not a number" in failed["b"]
     assert "b: failed: The loss" in told.getvalue()
     assert [trained_so_far(tmp_path / name).step for name in ("a", "b", "c")] == [6, 0, 6]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("write error")])
+def test_a_full_disk_stops_the_command(
+    error: Exception, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def full(order: Slice, console: Console | None = None) -> Progressed:
+        begun.append(order.run.name)
+        with checkpoints.disk_errors(order.run / "state"):
+            raise error
+
+    monkeypatch.setattr(ablation_training, "train_slice", full)
+    with pytest.raises(TrainingError, match="could not be written"):
+        train(tiny_dataset, tmp_path, "a", "b")
+    assert begun == ["a"]
 
 
 @pytest.mark.usefixtures("spoiled")

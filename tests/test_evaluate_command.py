@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from gesso.checkpoints import load_model, save_model
 from gesso.cli import evaluation_pictures
 from gesso.cli.common import DataFlags
 from gesso.cli.evaluation import run_evaluation
+from gesso.cli.evaluation_pictures import style_seed
 from gesso.cli.evaluation_settings import Entry, EvaluationSettings, read_entries
 from gesso.data.preprocessing import Preprocessing
 from gesso.data.spaces import published
@@ -43,10 +45,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GESSO_CACHE", str(tmp_path / "cache"))
 
 
-def write_segmenter(path: Path, space: LabelSpace = SPACE) -> Path:
-    """One that was never trained."""
+def write_segmenter(path: Path, space: LabelSpace = SPACE, steps: int = 0, origin: str = "nothing") -> Path:
+    """One that was never trained, whatever it says."""
     network = initialise(Segmenter(classes=len(space), width=4), torch.Generator().manual_seed(2))
-    save_segmenter(path, network, SegmenterInfo(label_space=space, width=4, steps=0, origin="nothing", size=(32, 64)))  # type: ignore[arg-type]
+    save_segmenter(path, network, SegmenterInfo(label_space=space, width=4, steps=steps, origin=origin, size=(32, 64)))  # type: ignore[arg-type]
     return path
 
 
@@ -200,7 +202,8 @@ def test_pictures_are_kept_for_the_report(
     real = np.asarray(Image.open(pictures / "_real" / "scene0.png"))
     assert np.array_equal(real, np.asarray(Image.open(tiny_dataset / "val" / "images" / "scene0.png")))
     record = read_record(pictures / "a-b" / "scene0.png")
-    assert record is not None and record["model"] == load_model(tiny_model).hash and record["seed"] == 0
+    assert record is not None and record["model"] == load_model(tiny_model).hash
+    assert record["seed"] == style_seed(0, "scene0")
 
 
 def test_no_picture_is_kept_where_none_is_wanted(
@@ -246,6 +249,26 @@ def test_an_interrupted_evaluation_goes_on(tiny_dataset: Path, tmp_path: Path, m
     assert made == []
 
 
+def test_old_numbers_never_lie_beside_new_pictures(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out = write_pix2pix_model(tmp_path / "m.safetensors"), tmp_path / "out"
+    run({"m": model}, tiny_dataset, out, quick(distance="none"))
+    names = ("evaluation.html", "evaluation.json")
+    old = [(out / name).read_bytes() for name in names]
+    with monkeypatch.context() as patch:
+        counted(patch, stop=1)
+        with pytest.raises(KeyboardInterrupt):
+            run({"m": model}, tiny_dataset, out, quick(distance="none", seed=1))
+    assert [(out / f"previous-{name}").read_bytes() for name in names] == old
+    assert not any((out / name).exists() for name in names)
+    run({"m": model}, tiny_dataset, out, quick(distance="none", seed=1))
+    assert sorted(path.name for path in out.iterdir()) == [*names, "pictures"]
+    with pytest.raises(ConfigError):
+        run({"m": model}, tiny_dataset, out, quick(size="8x64"))
+    assert (out / "evaluation.json").exists(), "nothing was measured anew"
+
+
 def test_other_pictures_are_not_taken_for_kept_ones(
     tiny_model: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +308,33 @@ def test_models_of_different_sizes(tiny_model: Path, tiny_dataset: Path, segment
     sizes = [size_of(tmp_path / "out/pictures" / place / "scene0.png") for place in ("small", "large", "_real")]
     assert sizes == [(64, 32), (96, 64), (64, 48)], "each model makes pictures at its own size"
     assert all(set(values(row)) >= {"mean_iou", "l1", "frechet"} for row in found.rows)
+
+
+def test_models_of_different_multiples(tiny_model: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    """Where sizes are rounded to a multiple, that is the rule; where they are padded to it, nothing is left of it."""
+    models = {
+        name: changed_model(
+            tiny_model, tmp_path / f"{name}.safetensors", Preprocessing(resize="nearest_multiple", multiple=multiple)
+        )
+        for name, multiple in (("a", 12), ("b", 24), ("c", 12))
+    }
+    found = run({name: models[name] for name in "ac"}, tiny_dataset, tmp_path / "out", quick())
+    assert '"multiple": 12' in found.protocol.size_rule
+    assert size_of(tmp_path / "out/pictures/_real/scene0.png") == (60, 36)
+    assert size_of(tmp_path / "out/pictures/a/scene0.png") == (60, 36)
+    with pytest.raises(
+        ConfigError, match=r"a: each side the nearest multiple of 12; b: .* multiple of 24; c: .*--size"
+    ):
+        run(models, tiny_dataset, tmp_path / "out", quick())
+    padded = {
+        name: changed_model(
+            tiny_model,
+            tmp_path / f"p{name}.safetensors",
+            Preprocessing(resize="fixed", height=32, width=64, multiple=multiple),
+        )
+        for name, multiple in (("a", 4), ("b", 32))
+    }
+    assert run(padded, tiny_dataset, tmp_path / "padded", quick()).protocol.size == (32, 64)
 
 
 def test_layouts_of_any_size(tiny_model: Path, tiny_dataset: Path, tmp_path: Path) -> None:
@@ -334,7 +384,8 @@ def test_models_with_an_encoder(kind: str, segmenter: Path, tmp_path: Path) -> N
     assert any(one.diversity for one in found.rows[1].classes)
     assert found.protocol.diversity == (2, 2)
     assert (tmp_path / "out/pictures/_styles/m/one-001.png").is_file()
-    assert found.rows[1].facts["styles"] == "random"
+    if kind == "z":
+        assert found.rows[1].facts["styles"] == "random"
     own = run({"m": model}, data, tmp_path / "own", quick(segmenter, style="own"))
     assert values(own.rows[1])["l1"] == pytest.approx(numbers["style_l1"]), "two layouts, both of them in own styles"
     assert values(own.rows[1])["diversity"] == pytest.approx(numbers["diversity"])
@@ -343,6 +394,64 @@ def test_models_with_an_encoder(kind: str, segmenter: Path, tmp_path: Path) -> N
     record = read_record(tmp_path / "own/pictures/m/one.png")
     assert record is not None and record["style"], "the style that was encoded stands in the picture"
     assert len(CAR_MODES) > 1
+
+
+def kept(out: Path, name: str) -> np.ndarray:
+    return np.asarray(Image.open(out / "pictures" / f"{name}.png"))
+
+
+@pytest.mark.parametrize("style", ["random", "own"])
+def test_each_layout_wears_a_style_of_its_own(style: Literal["random", "own"], tmp_path: Path) -> None:
+    """By the seed and its name alone, so that no score is the luck of one style."""
+    data, model = (
+        write_scenes(tmp_path / "scenes"),
+        write_spade_model(tmp_path / "m.safetensors", encoder=style == "own"),
+    )
+    for kind in ("labels", "instances", "images"):
+        (data / "val" / kind / "two.png").write_bytes((data / "val" / kind / "one.png").read_bytes())
+    settings = quick(distance="none", style=style)
+    found = run({"m": model}, data, tmp_path / "out", settings)
+    assert "one per layout" in found.protocol.style
+    seeds = [
+        read_record(path)["seed"] for path in sorted((tmp_path / "out/pictures").glob("**/*.png")) if is_made(path)
+    ]  # type: ignore[index]
+    assert len(seeds) == (4 if style == "random" else 6) and len(set(seeds)) == 4, (
+        "a layout's own style takes its first"
+    )
+    assert set(seeds) == {style_seed(0, name, result) for name in ("one", "two") for result in (0, 1)}
+    place = "m/{}" if style == "random" else "_styles/m/{}-000"
+    pictures = [kept(tmp_path / "out", place.format(name)) for name in ("one", "two")]
+    assert (pictures[0] != pictures[1]).any(), "the layouts are the same, their styles are not"
+    for kind in ("labels", "instances", "images"):
+        (data / "val" / kind / "one.png").unlink()
+    run({"m": model}, data, tmp_path / "alone", settings)
+    assert np.array_equal(kept(tmp_path / "alone", place.format("two")), pictures[1]), "whatever else is measured"
+
+
+def is_made(path: Path) -> bool:
+    return "seed" in (read_record(path) or {})
+
+
+def test_seeds_of_layouts() -> None:
+    assert style_seed(0, "frankfurt/frankfurt_000000_000294") == 51658535071098, "the same on every machine"
+    several = {style_seed(seed, name, n) for seed in range(3) for name in ("a", "b", "1 a") for n in range(4)}
+    assert len(several) == 36
+    assert all(0 <= seed < 2**48 for seed in several)
+    style_seed(0, "odd \udcff name")  # as the system gives names that are no UTF-8
+
+
+def test_objects_without_clusters_have_no_random_styles(segmenter: Path, tmp_path: Path) -> None:
+    data, model = write_scenes(tmp_path / "scenes"), write_styled_model(tmp_path / "m.safetensors")
+    row = run({"m": model}, data, tmp_path / "out", quick(segmenter)).rows[1]
+    assert row.numbers["diversity"].value == 0
+    for said in (row.facts["styles"], *(row.numbers[name].note for name in ("diversity", "random_style_distance"))):
+        assert "no clusters of styles" in said and "gesso styles" in said
+    assert not row.numbers["style_l1"].note
+    assert "no clusters of styles" in (tmp_path / "out" / "evaluation.html").read_text()
+    some = write_styled_model(tmp_path / "some.safetensors", styles=clusters())
+    row = run({"m": some}, data, tmp_path / "some", quick(segmenter)).rows[1]
+    assert row.facts["styles"].startswith("random; without clusters of ") and "road" not in row.facts["styles"]
+    assert not row.numbers["diversity"].note
 
 
 def test_models_with_noise(tiny_dataset: Path, segmenter: Path, tmp_path: Path) -> None:
@@ -432,6 +541,17 @@ def test_missing_pictures(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> Non
     refused(gesso("evaluate", pictures, "--data", tiny_dataset, "--out", out), "2 of 2", "holds no picture")
 
 
+def test_pictures_that_are_passed_by(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Where one ends as Cityscapes' photographs do, the others are taken for something else."""
+    pictures = copies(tiny_dataset, tmp_path / "p")
+    (pictures / "scene0.png").rename(pictures / "scene0_leftImg8bit.png")
+    said = (
+        r"the first is scene1 .*As scene0_leftImg8bit.png ends in _leftImg8bit, .* and 1 other is not: give all of them"
+    )
+    with pytest.raises(DataError, match=said):
+        run({"p": pictures}, tiny_dataset, tmp_path / "out", quick())
+
+
 def test_two_pictures_of_one_name(tiny_dataset: Path, tmp_path: Path) -> None:
     pictures = copies(tiny_dataset, tmp_path / "p")
     Image.open(pictures / "scene0.png").save(pictures / "scene0.jpg")
@@ -476,6 +596,52 @@ def test_a_segmenter_of_other_classes(tiny_dataset: Path, tmp_path: Path) -> Non
     turned = SPACE.model_copy(update={"classes": SPACE.classes[::-1]})
     with pytest.raises(LabelError, match="their order differs"):
         run({}, tiny_dataset, tmp_path / "out", quick(write_segmenter(tmp_path / "t.safetensors", turned)))
+
+
+LEAK = "The segmenter learned from the photographs that are measured"
+
+
+def told(out: Path) -> list[str]:
+    """The remarks of an evaluation, which its page says before the numbers."""
+    remarks: list[str] = Evaluation.read(out / "evaluation.json").rows[0].facts.get("remarks", [])
+    page = (out / "evaluation.html").read_text().partition("<nav>")[0]
+    assert all(f"<p>{escape(remark)}</p>" in page for remark in remarks)
+    return remarks
+
+
+def test_a_segmenter_that_learned_from_what_is_measured(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
+    words = ["evaluate", "--data", tiny_dataset, "--split", "train", "--segmenter-steps", 1, "--resamples", 20]
+    words += ["--diversity-layouts", 2, "--diversity-results", 2]
+    kept = tmp_path / "kept.safetensors"
+    ended = gesso(*words, "--save-segmenter", kept, "--device", "cpu", "--out", tmp_path / "trained")
+    assert ended.code == 0, ended.err
+    (remark,) = told(tmp_path / "trained")
+    assert remark.startswith(LEAK) and "Measure another --split" in remark
+    assert LEAK in " ".join(ended.out.split())
+    for name, changes in {
+        "file": {"split": "train"},
+        "few": {"split": "train", "limit": 2},
+        "size": {"split": "train", "size": "16x32"},
+    }.items():
+        run({}, tiny_dataset, tmp_path / name, quick(kept, **changes))
+        assert told(tmp_path / name) == [remark], name
+    run({}, tiny_dataset, tmp_path / "val", quick(kept))
+    assert told(tmp_path / "val") == []
+    bare = DataFlags(labels=tiny_dataset / "train/labels", images=tiny_dataset / "train/images", space="toy")
+    run_evaluation([], None, bare, quick(kept), tmp_path / "bare", Console(quiet=True))
+    assert told(tmp_path / "bare") == [remark]
+    found = Evaluation.read(tmp_path / "file" / "evaluation.json").protocol
+    assert found.differences(Evaluation.read(tmp_path / "trained" / "evaluation.json").protocol) == []
+
+
+def test_a_segmenter_that_may_have_learned_from_what_is_measured(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Its file says names alone: it was trained otherwise, or the data have changed."""
+    trained = write_segmenter(tmp_path / "s.safetensors", steps=5, origin=f"{tiny_dataset.name} train")
+    run({}, tiny_dataset, tmp_path / "train", quick(trained, split="train"))
+    (remark,) = told(tmp_path / "train")
+    assert "it may have learned from them" in remark and f"'{tiny_dataset.name} train'" in remark
+    run({}, tiny_dataset, tmp_path / "val", quick(trained))
+    assert told(tmp_path / "val") == []
 
 
 def test_what_is_no_segmenter(tiny_model: Path, tiny_dataset: Path, tmp_path: Path) -> None:
@@ -585,6 +751,9 @@ def test_a_path_that_is_not_there(gesso: Any, tiny_dataset: Path, tmp_path: Path
     [
         ({"diversity_results": 1}, "--diversity-results 1: at least 2"),
         ({"batch": 0}, "--batch 0: at least 1"),
+        ({"band": float("nan")}, "--band nan: give a finite number"),
+        ({"band": float("inf")}, "--band inf: give a finite number"),
+        ({"band": -1.0}, "--band -1.0: at least 0"),
         ({"resamples": 3}, "--resamples 3: at least 20"),
         ({"seed": -1}, "--seed -1"),
         ({"set_size": 9}, "--set-size 9: there are only 2 layouts"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -396,6 +398,7 @@ def test_each_picture_is_computed_once() -> None:
 # ----------------------------------------------------------------------------------------------- the measuring stick
 
 BLURS = (0.7, 1.5, 3.0)
+STICK = Path(__file__).parents[1] / "benchmarks" / "measuring_stick.py"
 
 
 def spoilt(examples: list[Example], space: LabelSpace) -> dict[str, list[np.ndarray]]:
@@ -444,13 +447,46 @@ def test_the_stick_ranks_as_a_person_would() -> None:
     assert rows["shuffled"].numbers["frechet"].value == pytest.approx(0, abs=1e-6)
 
 
+def of_numbers(**levels: tuple[float, float, float] | float) -> list[Row]:
+    """Rows with one number each: a value with its interval, or alone."""
+    spans = {name: (one if isinstance(one, tuple) else (one, None, None)) for name, one in levels.items()}
+    return [
+        Row(name=name, kind="pictures", numbers={"l1": Number(value=value, low=low, high=high)})
+        for name, (value, low, high) in spans.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "wrong", "alike"),
+    [
+        ({"a": 0.0, "b": (0.1, 0.08, 0.12), "c": (0.2, 0.18, 0.22)}, 0, 0),
+        ({"a": 0.0, "b": (0.1, 0.08, 0.15), "c": (0.2, 0.14, 0.22)}, 0, 1),
+        ({"a": 0.0, "b": (0.2, 0.14, 0.22), "c": (0.1, 0.08, 0.15)}, 0, 1),
+        ({"a": 0.0, "b": (0.2, 0.18, 0.22), "c": (0.1, 0.08, 0.12)}, 1, 0),
+        ({"a": (0.1, 0.0, 0.2), "b": (0.1, 0.0, 0.2), "c": (0.2, 0.1, 0.3)}, 1, 2),
+        ({"a": 0.1, "b": 0.0}, 1, 0),
+        ({"a": 0.1, "b": 0.1}, 1, 1),
+    ],
+)
+def test_the_stick_knows_its_intervals(rows: dict[str, Any], wrong: int, alike: int) -> None:
+    """An order may be chance where intervals overlap; only ends must be told apart."""
+    stick = runpy.run_path(str(STICK))
+    found = stick["steps"](of_numbers(**rows), "l1", strict=True)
+    assert tuple(map(len, found)) == (wrong, alike), found
+    assert len(stick["steps"](of_numbers(**rows), "l1", strict=False)[0]) == (wrong and int(wrong > alike))
+
+
+def test_the_stick_counts_what_was_measured() -> None:
+    row = Row(name="o", kind="oracle", numbers={name: Number(value=0) for name in ("l1", "ssim", "diversity")})
+    assert runpy.run_path(str(STICK))["ranked"](row) == ["l1", "ssim"]
+
+
 @pytest.mark.slow
 def test_the_whole_stick_ranks_as_a_person_would(tmp_path: Path) -> None:
     """The benchmark on toy scenes, with a segmenter that is trained for it."""
     toy.write(tmp_path / "scenes", 120, height=64, width=128, seed=11)
-    script = Path(__file__).parents[1] / "benchmarks" / "measuring_stick.py"
-    words = [script, tmp_path / "scenes", tmp_path / "stick", "--size", "64x128", "--segmenter-steps", "400"]
+    words = [STICK, tmp_path / "scenes", tmp_path / "stick", "--size", "64x128", "--segmenter-steps", "400"]
     cache = {**os.environ, "GESSO_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, env=cache, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "ranks as a person would" in done.stdout
+    assert "columns that were measured rank as a person would" in " ".join(done.stdout.split())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from evaluated import SPACE
 
+from evaluated import SPACE
 from gesso.cli.evaluation_protocol import meaning
 from gesso.labels import LabelSpace
 

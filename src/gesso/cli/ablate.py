@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from gesso.cli.ablation_checks import check_measuring, refuse_measuring_what_was_learned, refuse_other_runs
 from gesso.cli.ablation_measuring import Measuring, check_study, measure, prepare_study, settings_of
 from gesso.cli.ablation_plan import Plan, changes_of, make_plan
 from gesso.cli.ablation_training import Budget, Source, open_source, train_all
@@ -95,10 +97,14 @@ def ablate(
     _show(plan, console)
     if list_only or amount is None:
         return
+    refuse_measuring_what_was_learned(source)
     evaluation, sides = settings_of(measuring, source, device), check_study(study, plan, out)
-    _check(plan, source, device, console)
     trainings = plan.trainings()
-    failed = train_all(trainings, out / "runs", recipe, source, amount, slices, parallel, device, console)
+    digest = refuse_other_runs(trainings, out / "runs", recipe, source, amount)
+    if not train_only:
+        check_measuring(plan, source, evaluation, console)
+    _check(plan, source, device, console)
+    failed = train_all(trainings, out / "runs", recipe, source, amount, slices, parallel, device, console, digest)
     for name, why in failed.items():
         console.print(f"{name} could not be trained to its end: {why}", soft_wrap=True, markup=False)
     console.print(f"{len(trainings) - len(failed)} runs of {amount} each in {out / 'runs'}", soft_wrap=True)
@@ -110,14 +116,14 @@ def ablate(
 
 
 def _budget(minutes: float | None, steps: int | None, not_needed: bool) -> Budget | None:
-    if minutes is not None and steps is None and minutes > 0:
+    if minutes is not None and steps is None and 0 < minutes < math.inf:
         return Budget(minutes * 60, "seconds")
     if steps is not None and minutes is None and steps > 0:
         return Budget(steps, "steps")
     if not_needed and minutes is None and steps is None:
         return None
     raise ConfigError(
-        "Say how long each run is trained, more than 0: either --budget MINUTES or --steps N, not both, not neither."
+        "Say how long each run is trained, above 0 and not for ever: either --budget MINUTES or --steps N, not both, not neither."
     )
 
 
@@ -182,7 +188,8 @@ def _absent(config: TrainingConfig) -> str:
 
 def _show(plan: Plan, console: Console) -> None:
     """The variants, with what they change, and what is left out."""
-    table = Table("group", "variant", "training", "changes")
+    heads = [Column(head, no_wrap=True) for head in ("group", "variant", "training")]  # --study takes them as they are
+    table = Table(*heads, Column("changes", overflow="fold"))
     for arm in plan.arms:
         table.add_row(arm.group, arm.variant.name, "left out" if arm.skipped else arm.training, changes_of(arm, plan))
     console.print(table)
@@ -209,7 +216,7 @@ def _check(plan: Plan, source: Source, device: str, console: Console) -> None:
 
 def _tell(ablation: Ablation, out: Path, console: Console) -> None:
     """Each comparison as a table, with what can be said."""
-    from gesso.evaluate.ablation_report import findings
+    from gesso.evaluate.ablation_words import cautions, findings
     from gesso.evaluate.compare import print_table
     from gesso.evaluate.results import Row
 
@@ -220,7 +227,7 @@ def _tell(ablation: Ablation, out: Path, console: Console) -> None:
             for variant in comparison.compared
         ]
         print_table(rows, console)
-        for line in findings(comparison):
+        for line in [*findings(comparison), *cautions(comparison, ablation.level)]:
             console.print(line, soft_wrap=True, markup=False, highlight=False)
     console.print(
         f"{out / 'ablation.html'} has the report, {out / 'ablation.json'} the numbers.", soft_wrap=True, highlight=False

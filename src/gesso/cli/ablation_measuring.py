@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from gesso.cli.ablation_plan import Arm, Plan, changes_of, run_name
+from gesso.cli.ablation_records import noted
 from gesso.cli.ablation_training import Budget, Source, trained_so_far
 from gesso.cli.evaluation import run_evaluation
 from gesso.cli.evaluation_settings import MODEL_FILE, Entry, EvaluationSettings
@@ -136,6 +137,7 @@ def _styled(run: Path, modes: int, source: Source, device: str, console: Console
 def conclude(plan: Plan, out: Path, budget: Budget, failed: Mapping[str, str], found: Evaluation) -> Ablation:
     """Variants beside each other, over seeds and pictures."""
     from gesso.evaluate.ablation_results import Ablation, Comparison
+    from gesso.evaluate.ablation_rule import judge
 
     rows = {row.name: row for row in found.rows}
     comparisons = tuple(
@@ -153,7 +155,8 @@ def conclude(plan: Plan, out: Path, budget: Budget, failed: Mapping[str, str], f
         settings=plan.base.model_dump(mode="json"),
         budget=str(budget),
         seeds=plan.seeds,
-        comparisons=comparisons,
+        comparisons=judge(comparisons, found.protocol.level),
+        level=found.protocol.level,
         left_out=tuple(
             f"{group}: {', '.join(names)} left out: {why}."
             for (group, why), names in plan.left_out().items()
@@ -166,9 +169,9 @@ def conclude(plan: Plan, out: Path, budget: Budget, failed: Mapping[str, str], f
 def _variants(
     plan: Plan, group: str, out: Path, failed: Mapping[str, str], rows: Mapping[str, Row]
 ) -> tuple[Variant, ...]:
-    from gesso.evaluate.ablation_results import Variant, beside, summarise
+    from gesso.evaluate.ablation_results import Variant, summarise
 
-    first, found = None, []
+    found = []
     for arm in (arm for arm in plan.arms if arm.group == group):
         changes = changes_of(arm, plan)
         if arm.skipped:
@@ -177,12 +180,7 @@ def _variants(
         runs = tuple(_run(out / "runs" / run_name(arm.training, seed), seed, failed) for seed in plan.seeds)
         names = [row_name(arm, run.seed) for run in runs if not run.failed]
         numbers = summarise([rows[name] for name in names])
-        variant = Variant(name=arm.variant.name, changes=changes, runs=runs, rows=tuple(names), numbers=numbers)
-        if names and first is None:
-            first = numbers
-        elif names and first is not None:
-            variant = variant.model_copy(update={"numbers": beside(numbers, first)})
-        found.append(variant)
+        found.append(Variant(name=arm.variant.name, changes=changes, runs=runs, rows=tuple(names), numbers=numbers))
     return tuple(found)
 
 
@@ -191,7 +189,12 @@ def _run(folder: Path, seed: int, failed: Mapping[str, str]) -> Run:
 
     so_far = trained_so_far(folder)
     return Run(
-        name=folder.name, seed=seed, steps=so_far.step, seconds=so_far.seconds, failed=failed.get(folder.name, "")
+        name=folder.name,
+        seed=seed,
+        steps=so_far.step,
+        seconds=so_far.seconds,
+        failed=failed.get(folder.name, ""),
+        stretches=noted(folder),
     )
 
 

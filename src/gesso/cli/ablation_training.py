@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from multiprocessing import active_children, connection, get_context, parent_process, set_start_method
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from safetensors import SafetensorError
 
+from gesso.cli.ablation_records import note
 from gesso.cli.common import DataFlags
-from gesso.errors import ConfigError, TrainingError
+from gesso.errors import TrainingError
 
 if TYPE_CHECKING:
     from gesso.cli.ablation_plan import Training
     from gesso.recipes.protocol import TrainingConfig
     from gesso.train import TrainingData
-
-LENIENCE = 1.02  # of a budget in seconds: the last step takes a run over its time, and may be a slow one
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Slice:
-    """One stretch of the training of one run, for a process of its own."""
+    """One stretch of the training of one run, for a process of its own.
+
+    Attributes:
+        run: The run folder.
+        recipe: Name of the recipe.
+        config: The settings.
+        source: The data.
+        until: What the run is to have had.
+        device: As `gesso train` takes it.
+        round: Number of the round, and of how many.
+        parallel: Slices at once.
+        digest: Of the data.
+    """
 
     run: Path
     recipe: str
@@ -64,6 +76,9 @@ class Slice:
     source: Source
     until: Budget
     device: str
+    round: tuple[int, int]
+    parallel: int
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,18 @@ def train_slice(order: Slice, console: Console | None = None) -> Progressed:
 
     data = open_source(order.source, order.recipe, order.config)
     limit = order.until
+    facts: dict[str, Any] = {
+        "step": trained_so_far(order.run).step,
+        "until": limit.amount,
+        "unit": limit.unit,
+        "round": order.round[0],
+        "rounds": order.round[1],
+        "parallel": order.parallel,
+        "split": order.source.split,
+        "samples": len(data.training),  # type: ignore[arg-type]
+        "digest": order.digest,
+    }
+    note(order.run, order.device, facts)
     result = fit(
         RECIPES[order.recipe],
         order.config,
@@ -143,6 +170,7 @@ def train_all(
     parallel: int,
     device: str,
     console: Console,
+    digest: str = "",
 ) -> dict[str, str]:
     """Train every run to its budget; what an earlier call did is not done again.
 
@@ -156,21 +184,20 @@ def train_all(
         parallel: Processes at once; with more than one, each computes with one thread.
         device: As `gesso train` takes it.
         console: Where progress is shown.
+        digest: Of the data, to be noted.
 
     Returns:
         Name of each run that failed -> why: its losses became infinite, say. The others are trained all the same.
 
     Raises:
-        ConfigError: A run had more than the budget already.
-        TrainingError: Every run failed, or a process was killed.
+        TrainingError: Every run failed, the disk is full, or a process was killed.
     """
-    _refuse_longer(trainings, folder, budget)
     failed: dict[str, str] = {}
     work = _in_turn if parallel == 1 else _at_once
     for number in range(1, slices + 1):
         until = budget.part(number, slices)
         orders = {
-            t.name: Slice(folder / t.name, recipe, t.config, source, until, device)
+            t.name: Slice(folder / t.name, recipe, t.config, source, until, device, (number, slices), parallel, digest)
             for t in trainings
             if t.name not in failed and trained_so_far(folder / t.name).of(budget) < until.amount
         }
@@ -186,18 +213,6 @@ def train_all(
     return failed
 
 
-def _refuse_longer(trainings: Sequence[Training], folder: Path, budget: Budget) -> None:
-    for training in trainings:
-        had = trained_so_far(folder / training.name)
-        most = LENIENCE * budget.amount + 2 * had.seconds / max(had.step, 1)
-        if had.of(budget) > (most if budget.unit == "seconds" else budget.amount):
-            more = Budget(had.of(budget), budget.unit)
-            raise ConfigError(
-                f"{folder / training.name} was trained for {more}, more than the {budget} that each run is to have: give a "
-                "budget as large as then, or another --out."
-            )
-
-
 def _tell(outcome: Progressed | TrainingError) -> str:
     if isinstance(outcome, TrainingError):
         return f"failed: {outcome}"
@@ -211,10 +226,17 @@ Work = Callable[[dict[str, Slice], int, Console], Outcomes]
 def _in_turn(orders: dict[str, Slice], _: int, console: Console) -> Outcomes:
     """One slice after the other, with the whole machine."""
     for name, order in orders.items():
-        try:
-            yield name, train_slice(order, console)
-        except TrainingError as error:
-            yield name, error
+        yield name, _attempt(order, console)
+
+
+def _attempt(order: Slice, console: Console | None = None) -> Progressed | TrainingError:
+    """Train, and give back the error of a training that lost its way; what ails the disk ails all trainings, and is raised."""
+    try:
+        return train_slice(order, console)
+    except TrainingError as error:
+        if isinstance(error.__context__, OSError | SafetensorError):  # as `checkpoints.disk_errors` tells them
+            raise
+        return TrainingError(str(error))
 
 
 def _at_once(orders: dict[str, Slice], parallel: int, console: Console) -> Outcomes:
@@ -222,7 +244,9 @@ def _at_once(orders: dict[str, Slice], parallel: int, console: Console) -> Outco
     columns = (TextColumn("[bold]{task.description}"), BarColumn(bar_width=30), TimeElapsedColumn())
     pool = ProcessPoolExecutor(min(parallel, len(orders)), get_context("spawn"), _begin_worker)
     try:
-        waiting: dict[Future[Progressed], str] = {pool.submit(train_slice, o): name for name, o in orders.items()}
+        waiting: dict[Future[Progressed | TrainingError], str] = {
+            pool.submit(_attempt, o): name for name, o in orders.items()
+        }
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("slices", total=len(waiting))
             while waiting:
@@ -237,11 +261,9 @@ def _at_once(orders: dict[str, Slice], parallel: int, console: Console) -> Outco
         pool.shutdown(cancel_futures=True)
 
 
-def _outcome(future: Future[Progressed]) -> Progressed | TrainingError:
+def _outcome(future: Future[Progressed | TrainingError]) -> Progressed | TrainingError:
     try:
         return future.result()
-    except TrainingError as error:
-        return error
     except BrokenProcessPool:
         raise TrainingError(
             "A training process was killed, most often for want of memory. What was saved is intact: run the same command again, "

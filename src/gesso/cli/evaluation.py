@@ -14,13 +14,14 @@ from gesso.cli.evaluation_data import Reference, open_data
 from gesso.cli.evaluation_pictures import FolderPictures
 from gesso.cli.evaluation_protocol import protocol_of
 from gesso.cli.evaluation_rows import PICTURES, Bench, busy
-from gesso.cli.evaluation_settings import Entry, EvaluationSettings, read_entries, refuse_equal_names
+from gesso.cli.evaluation_settings import STYLING, Entry, EvaluationSettings, read_entries, refuse_equal_names
 from gesso.cli.evaluation_tools import NO_PHOTOGRAPHS, open_instruments
 from gesso.errors import ConfigError
 
 if TYPE_CHECKING:
     from gesso.evaluate.results import Evaluation, Protocol, Row
 
+WRITTEN, PREVIOUS = ("evaluation.json", "evaluation.html"), "previous-"
 __all__ = ["Entry", "EvaluationSettings", "read_entries", "run_evaluation"]
 
 
@@ -34,7 +35,8 @@ def run_evaluation(
 ) -> Evaluation:
     """Measure models and folders of pictures on one dataset, the real photographs first; write everything into a folder.
 
-    An interrupted evaluation goes on: pictures, the segmenter and the features of photographs are kept.
+    An interrupted evaluation goes on: pictures, the segmenter and the features of photographs are kept. What an earlier
+    evaluation wrote there is called previous-evaluation until this one is done, as its pictures are overwritten.
 
     Args:
         entries: What is measured, from `read_entries`; nothing measures the real photographs alone.
@@ -48,11 +50,11 @@ def run_evaluation(
         GessoError: Something cannot be read, made or measured; the message says what, and what to do.
     """
     from gesso.devices import choose_device
-    from gesso.synthesis.inputs import LARGEST_SEED, refuse_seed
+    from gesso.synthesis.inputs import refuse_seed
 
     settings.check()
     refuse_equal_names(entries)
-    refuse_seed(settings.seed, LARGEST_SEED - settings.diversity_results)
+    refuse_seed(settings.seed)
     device = choose_device(settings.device)
     _refuse_places(entries, out)
     reference, subjects = open_data(entries, data, flags, settings, console)
@@ -60,12 +62,15 @@ def run_evaluation(
     folders = [FolderPictures(s.entry, reference) for s in subjects if s.layouts is None]  # misses are said first
     instruments = open_instruments(reference, data, flags, settings, device, console)
     out.mkdir(parents=True, exist_ok=True)
+    _set_aside(out)
     bench = Bench(reference, instruments, settings, device, out, console)
     rows = [bench.oracle()]
     for subject in subjects:
         rows.append(bench.folder(subject, folders.pop(0)) if subject.layouts is None else bench.model(subject))
     with busy("writing the report", console):
-        return _written(rows, protocol_of(reference, instruments, settings, data, flags, rows[0]), out)
+        protocol = protocol_of(reference, instruments, settings, data, flags, rows[0])
+        said = protocol.model_copy(update={"style": STYLING[settings.style]})
+        return _written(rows, said, out, instruments.remarks)
 
 
 def _refuse_places(entries: Sequence[Entry], out: Path) -> None:
@@ -83,13 +88,22 @@ def _refuse_unstyled(reference: Reference, settings: EvaluationSettings) -> None
         raise ConfigError(f"--style own takes the style of each layout's photograph, but {NO_PHOTOGRAPHS}.")
 
 
-def _written(rows: Sequence[Row], protocol: Protocol, out: Path) -> Evaluation:
+def _set_aside(out: Path) -> None:
+    """Numbers never lie beside pictures of another evaluation, whenever this one is interrupted."""
+    for name in WRITTEN:
+        if (out / name).exists():
+            (out / name).replace(out / f"{PREVIOUS}{name}")
+
+
+def _written(rows: Sequence[Row], protocol: Protocol, out: Path, remarks: Sequence[str]) -> Evaluation:
     from gesso.evaluate.report import to_html
     from gesso.evaluate.results import Evaluation
 
     evaluation = Evaluation(protocol=protocol, rows=tuple(rows))
-    evaluation.save(out / "evaluation.json")
-    page, temporary = out / "evaluation.html", out / f".evaluation.html.{os.getpid()}"
-    temporary.write_text(to_html(evaluation, out), encoding="utf-8")
+    evaluation.save(out / WRITTEN[0])
+    page, temporary = out / WRITTEN[1], out / f".evaluation.html.{os.getpid()}"
+    temporary.write_text(to_html(evaluation, out, remarks=remarks), encoding="utf-8")
     temporary.replace(page)
+    for name in WRITTEN:
+        (out / f"{PREVIOUS}{name}").unlink(missing_ok=True)
     return evaluation

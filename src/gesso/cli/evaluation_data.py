@@ -243,7 +243,8 @@ def _refuse_others(first: SemanticDataset, subject: Subject, kind: Kind) -> None
 
 def plain(preprocessing: Preprocessing) -> Preprocessing:
     """What of it decides the size of layouts."""
-    return preprocessing.model_copy(update={"flip": False, "multiple": 1})
+    padding = {} if preprocessing.resize == "nearest_multiple" else {"multiple": 1}
+    return preprocessing.model_copy(update={"flip": False, **padding})
 
 
 def _common_preprocessing(models: Sequence[Subject], size: str | None) -> Preprocessing:
@@ -271,7 +272,10 @@ def _said(how: Preprocessing) -> str:
     if how.resize == "fixed":
         height, width = how.plan((1, 1)).size
         return f"{height}x{width}"
-    sides = [f"{side} {value}" for side, value in (("height", how.height), ("width", how.width)) if value]
+    shown = (("height", how.height), ("width", how.width), ("shrink", how.shrink if how.shrink > 1 else None))
+    sides = [f"{side} {value}" for side, value in shown if value]
+    if how.resize == "nearest_multiple":
+        return f"each side the nearest multiple of {how.multiple * how.shrink}"
     return ", ".join([how.resize, *sides])
 
 
@@ -292,16 +296,30 @@ def open_training(
             f"--segmenter train learns from the split {settings.train_split!r} of DATA, but what was given has no splits. "
             f"{instead}"
         )
-    listing = open_listing(data, flags, settings.train_split)
-    pairs = [sample for sample in listing.samples if sample.label and sample.image and not sample.source]
+    space, how = reference.layouts.space, reference.layouts.preprocessing
+    pairs = pairs_of(data, flags, settings.train_split)
     if not pairs:
         raise DataError(
             f"{data}, split {settings.train_split!r}, has no label maps with photographs to train a segmenter on. {instead}"
         )
-    space, how = reference.layouts.space, reference.layouts.preprocessing
     training = SemanticDataset(pairs, space, how, training=False, instances=False)
     held_out = None
     if settings.train_split != reference.split and reference.photographs:
         whole = open_listing(data, flags, reference.split)
         held_out = SemanticDataset(whole.samples, space, how, training=False, instances=False)
-    return training, held_out, f"{data.resolve().name} {settings.train_split}"
+    return training, held_out, origin_of(data, settings.train_split)
+
+
+def pairs_of(data: Path | None, flags: DataFlags, split: str) -> list[Sample]:
+    """The samples of a split that a segmenter can learn from.
+
+    Raises:
+        DataError: The split is not there.
+    """
+    listing = open_listing(data, flags, split)
+    return [sample for sample in listing.samples if sample.label and sample.image and not sample.source]
+
+
+def origin_of(data: Path, split: str) -> str:
+    """What a segmenter says that it learned from."""
+    return f"{data.resolve().name} {split}"

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from gesso.synthesis.synthesizer import Synthesizer
 
 Item = dict[str, Any]
+NO_CLUSTERS = (
+    "none is random: the model file has no clusters of styles, so that the middle of the range stands in for all of them; find "
+    "some with gesso styles MODEL --data DATA"
+)
 STYLES, OWN = "_styles", "_own"  # beside the folders of the rows, for what their styles are measured by
 
 
@@ -80,11 +84,9 @@ class FolderPictures:
         by_end = {end: file for stem, file in found.items() if ends[end := Path(stem).name] == 1}
         files = [found.get(name) or by_end.get(Path(name).name) for name in names]
         if missing := [name for name, file in zip(names, files, strict=True) if file is None]:
-            there = next(iter(found), None)
-            holds = f"Its first picture is {there}" if there else "It holds no picture"
             raise DataError(
                 f"{entry.path} has no picture of {len(missing)} of {len(names)} layouts; the first is {missing[0]} (with .png, "
-                f".jpg or another ending). {holds}: is it the right folder, and the right --split?"
+                f".jpg or another ending). {_holds(entry.path, found, len(orphans))}"
             )
         if twice := next((o.path for o in orphans if o.lacks == "unique stem" and o.path.stem in set(names)), None):
             raise DataError(f"{twice} and another file of {entry.path} have one name: which is meant? Remove one.")
@@ -123,6 +125,22 @@ class FolderPictures:
         return height, width
 
 
+def _holds(folder: Path, found: Mapping[str, Path], orphans: int) -> str:
+    """What a folder of pictures holds, where some are missing, and what to do."""
+    from gesso.data.pairing import image_files
+
+    if not found:
+        return "It holds no picture: is it the right folder, and the right --split?"
+    first = next(iter(found.values()))
+    if passed := len(image_files(folder)) - len(found) - orphans:
+        ending = f"_{first.stem.rpartition('_')[2]}"
+        return (
+            f"As {first.name} ends in {ending}, only pictures that do are looked at, and {passed} other"
+            f"{'s are' if passed > 1 else ' is'} not: give all of them that ending, or none."
+        )
+    return f"Its first picture is {next(iter(found))}: is it the right folder, and the right --split?"
+
+
 def _alike(size: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """Whether two sizes are of one shape."""
     return abs(size[0] * other[1] / (size[1] * other[0]) - 1) <= NEARLY
@@ -138,6 +156,10 @@ class ModelPictures:
         device: Where it computes.
         folder: Where pictures are kept; None keeps none.
         console: Where it is said what is assumed.
+
+    Attributes:
+        encodes: Whether the model takes the styles of these layouts' photographs.
+        remark: What must be known of numbers of random styles.
 
     Raises:
         ModelFileError: The file is damaged.
@@ -172,8 +194,9 @@ class ModelPictures:
         if not self.encodes:
             self._layouts = _without_photographs(self._layouts)
         self.facts = dict(subject.facts or {})
+        self.remark = NO_CLUSTERS if _bare(self._synth) == "all" else ""
         if self.varies:
-            self.facts["styles"] = "of each photograph" if self._in_own_style else "random"
+            self.facts["styles"] = "of each photograph" if self._in_own_style else _random(self._synth)
 
     @property
     def varies(self) -> bool:
@@ -184,22 +207,25 @@ class ModelPictures:
         """The picture that is measured."""
         if self._in_own_style:
             return self.own(number, item)
-        return self._made(self._seen(number, item), None, self._seed, self._slug)
+        seen = self._seen(number, item)
+        return self._made(seen, None, style_seed(self._seed, seen["name"]), self._slug)
 
     def own(self, number: int, item: Item) -> Picture:
         """The picture in the style of the layout's own photograph."""
         assert self._stylist is not None
         seen = self._seen(number, item)
-        style = self._stylist.styles(seen, [Shot("", "", self._seed)])[0]
-        return self._made(seen, style, self._seed, self._slug if self._in_own_style else f"{OWN}/{self._slug}")
+        seed = style_seed(self._seed, seen["name"])
+        style = self._stylist.styles(seen, [Shot("", "", seed)])[0]
+        return self._made(seen, style, seed, self._slug if self._in_own_style else f"{OWN}/{self._slug}")
 
     def results(self, number: int, item: Item, count: int) -> list[Picture]:
-        """Results for one layout in random styles, of one seed after the other."""
-        seen = self._seen(number, item)
-        first = f"{STYLES}/{self._slug}" if self._in_own_style else self._slug
-        made = [self._made(seen, None, self._seed, first, "-000" if self._in_own_style else "")]
-        rest = range(1, count)
-        return made + [self._made(seen, None, self._seed + n, f"{STYLES}/{self._slug}", f"-{n:03d}") for n in rest]
+        """Results for one layout in random styles, each of a seed of its own; the first is the picture that is measured."""
+        seen, made = self._seen(number, item), []
+        for n in range(count):
+            measured = n == 0 and not self._in_own_style
+            place, ending = (self._slug, "") if measured else (f"{STYLES}/{self._slug}", f"-{n:03d}")
+            made.append(self._made(seen, None, style_seed(self._seed, seen["name"], n), place, ending))
+        return made
 
     def _seen(self, number: int, item: Item) -> Item:
         """The layout as the model sees it; the one that is measured, where that is the same."""
@@ -235,6 +261,41 @@ def _without_photographs(layouts: SemanticDataset) -> SemanticDataset:
 
     samples = [replace(s, image=None, label=None if s.source else s.label) for s in layouts.samples]
     return SemanticDataset(samples, layouts.space, layouts.preprocessing, training=False, instances=layouts.instances)
+
+
+def style_seed(seed: int, name: str, result: int = 0) -> int:
+    """What a result for a layout is drawn from: the same on every machine, whichever other layouts are measured.
+
+    Args:
+        seed: Of the evaluation.
+        name: Of the layout.
+        result: Which of several.
+
+    Returns:
+        0..2^48 - 1, which every reader of JSON keeps.
+    """
+    digest = hashlib.sha256(f"{seed} {result} {name}".encode(errors="surrogateescape"))
+    return int.from_bytes(digest.digest()[:6], "big")
+
+
+def _bare(synth: Synthesizer) -> str:
+    """Classes whose objects wear no random style, as the model file has no clusters of them, in words: "all" if it has none."""
+    from gesso.synthesis.style_space import some
+
+    if (space := synth.style_space) is None:
+        return ""
+    bare = [name for index, name in enumerate(space.labels.names) if index not in space.modes]
+    return ("" if not bare else some(bare)) if space.modes else "all"
+
+
+def _random(synth: Synthesizer) -> str:
+    """What random styles of a model are."""
+    bare = _bare(synth)
+    if bare == "all":
+        return NO_CLUSTERS
+    return (
+        f"random; without clusters of {bare}, whose styles do not vary (gesso styles finds some)" if bare else "random"
+    )
 
 
 def _encodes(synth: Synthesizer) -> bool:

@@ -52,15 +52,17 @@ class Bench:
         from gesso.evaluate.results import Row
 
         name = PAINTED_ORACLE if self._reference.kind == "painted" else ORACLE
+        facts = {"remarks": list(remarks)} if (remarks := self._instruments.remarks) else {}
         if not self._reference.photographs:
             self._real = Real()
             self._show(name)
-            return Row(name=name, kind="oracle", missing=_everything(NO_PHOTOGRAPHS))
+            return Row(name=name, kind="oracle", facts=facts, missing=_everything(NO_PHOTOGRAPHS))
         measuring = Measuring(self._tools, self.features())
         self._measure(name, RealPictures(self._reference), measuring, self._keep_shown)
         self._real = measuring.real
         with self._busy(name):
-            return measuring.row(name, "oracle", self._real, styled=Styled(missing=_of_styles(ONE_EACH)))
+            styled = Styled(missing=_of_styles(ONE_EACH))
+            return measuring.row(name, "oracle", self._real, styled=styled, facts=facts)
 
     def folder(self, subject: Subject, source: FolderPictures) -> Row:
         """The row of a folder of pictures."""
@@ -161,7 +163,7 @@ class Bench:
         with measuring.timed("styles"):
             for number in track(numbers, f"{entry.name}: styles", len(numbers), self._console):
                 self._measure_styles(source, styles, number)
-        found = styles.styled(self._tools.sampling)
+        found = styles.styled(self._tools.sampling, remark=source.remark)
         nothing = {
             name: reason for name, reason in {**_of_styles(NO_DISTANCE), **missing}.items() if name not in found.numbers
         }

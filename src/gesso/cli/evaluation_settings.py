@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ from gesso.errors import ConfigError
 MODEL_FILE = "model.safetensors"
 ORACLE = "real photographs"
 PAINTED_ORACLE = "true label maps"
+STYLING = {  # how the protocol says what pictures wear
+    "random": "random, one per layout",
+    "own": "of each layout's own photograph, where the model takes it; else random, one per layout",
+}
 
 
 @Parameter(name="*", group="Measuring")
@@ -41,7 +46,8 @@ class EvaluationSettings:
         lpips_weights: A local copy of the weights of LPIPS.
         diversity_layouts: Layouts, evenly over the data, of which several results are made; 0 leaves that out.
         diversity_results: Results of each.
-        style: What each picture wears: a style drawn at random by --seed, or its own photograph's, for models with an encoder.
+        style: What each picture wears: a style drawn at random by --seed, each layout another, or its own photograph's, for
+            models with an encoder.
         band: Half the width of the band around object boundaries, in pixels.
         neighbours: k of precision, recall, density and coverage.
         set_size: Pictures of each side in distances between sets; all by default. To compare evaluations, use one size.
@@ -83,8 +89,11 @@ class EvaluationSettings:
         """See that the settings make sense, whatever is measured.
 
         Raises:
-            ConfigError: A number is too small, or flags contradict each other.
+            ConfigError: A number is too small or none, or flags contradict each other.
         """
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"--{name.replace('_', '-')} {value}: give a finite number.")
         least = {"segmenter_steps": 1, "diversity_layouts": 0, "diversity_results": 2, "band": 0, "neighbours": 1}
         least |= {"set_size": 2, "resamples": 20, "limit": 1, "batch": 1, "seed": 0}
         for name, smallest in least.items():

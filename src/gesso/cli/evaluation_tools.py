@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,16 +10,18 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from gesso.cli.common import DataFlags
-from gesso.cli.evaluation_data import Reference, open_training
+from gesso.cli.evaluation_data import Reference, open_training, origin_of, pairs_of
 from gesso.cli.evaluation_settings import EvaluationSettings
 from gesso.errors import ConfigError, LabelError
 
 if TYPE_CHECKING:
+    from gesso.data.dataset import SemanticDataset
+    from gesso.data.pairing import Sample
     from gesso.evaluate.diversity import Distance
     from gesso.evaluate.features import FeatureExtractor
     from gesso.evaluate.measuring import Tools
     from gesso.labels import ByteArray, IntArray, LabelSpace
-    from gesso.synthesis.segmenter import PhotoSegmenter
+    from gesso.synthesis.segmenter import PhotoSegmenter, SegmenterInfo
 
 NO_MAPS = "the input is a picture: there are no label maps to compare with"
 PAINTED = "the models paint label maps, which are compared with the true ones class by class"
@@ -26,6 +29,12 @@ NO_FEATURES = (
     "there are no features: Inception's weights were not given (--inception-weights), and no segmenter was trained here"
 )
 NO_DISTANCE = "there is no distance: LPIPS's weights were not given, and no segmenter was trained here"
+TOO_GOOD = "the scores of the real photographs are too good, and models look worse beside them than they are"
+LEARNED = f"The segmenter learned from the photographs that are measured: {TOO_GOOD}. Measure another --split."
+MAY_HAVE_LEARNED = (
+    f"The segmenter learned from {{!r}}, which is what the photographs that are measured are called: it may have learned from "
+    f"them, and then {TOO_GOOD}."
+)
 NO_PHOTOGRAPHS = "the data have no photographs of these layouts"
 
 
@@ -39,6 +48,7 @@ class Instruments:
         segmenter: Behind `tools`; None where there is none.
         name: Of what reads the classes.
         origin: What that learned from.
+        remarks: What a reader must know of it before the numbers.
     """
 
     tools: Tools
@@ -46,6 +56,7 @@ class Instruments:
     segmenter: PhotoSegmenter | None = None
     name: str = ""
     origin: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def open_instruments(
@@ -89,7 +100,12 @@ def open_instruments(
         reasons=reasons,
     )
     used = segmenter if tools.segment else None
-    return Instruments(tools, distance, segmenter, used.name if used else "", used.origin if used else "")
+    if used is None:
+        return Instruments(tools, distance, segmenter)
+    remarks = tuple(filter(None, (_uncovered(used), leak(used, reference, data, flags, console))))
+    for remark in remarks:
+        _say(console, remark)
+    return Instruments(tools, distance, segmenter, used.name, used.origin, remarks)
 
 
 def _of_painted(reference: Reference, sampling: object) -> Instruments:
@@ -167,11 +183,49 @@ def open_segmenter(
         found = load_hub_segmenter(settings.segmenter, reference.space, mapping=mapping, device=device)
     if reference.space is not None:
         refuse_other_classes(found, reference.space, settings.segmenter)
-    if found.uncovered:
-        _say(
-            console, f"{found.name} cannot find {', '.join(found.uncovered)}: those classes count as missed everywhere."
-        )
     return found
+
+
+def _uncovered(segmenter: PhotoSegmenter) -> str:
+    if not segmenter.uncovered:
+        return ""
+    return f"{segmenter.name} cannot find {', '.join(segmenter.uncovered)}: those classes count as missed everywhere."
+
+
+def leak(
+    segmenter: PhotoSegmenter, reference: Reference, data: Path | None, flags: DataFlags, console: Console | None = None
+) -> str:
+    """What to say of a segmenter that learned from the photographs that are measured; empty where nothing tells that it did.
+
+    Its file has a digest of what it learned from: names and contents, the training's settings, and how photographs came to their
+    size. Where that cannot be computed again, the names of data and split are compared.
+    """
+    if (info := segmenter.info) is None or not info.steps or not reference.photographs:
+        return ""
+    samples = pairs_of(data, flags, reference.split) if reference.split else reference.layouts.samples
+    if info.photographs == len(samples) and _learned_from(info, samples, reference.layouts, console):
+        return LEARNED
+    if data is not None and info.origin == origin_of(data, reference.split):
+        return MAY_HAVE_LEARNED.format(info.origin)
+    return ""
+
+
+def _learned_from(
+    info: SegmenterInfo, samples: Sequence[Sample], layouts: SemanticDataset, console: Console | None
+) -> bool:
+    """Whether a segmenter learned from exactly these photographs: at the size that they have here, their own, or its own."""
+    from gesso.data.dataset import SemanticDataset
+    from gesso.data.preprocessing import Preprocessing
+    from gesso.segmenter_training import SegmenterSettings, data_digest
+
+    settings = SegmenterSettings(steps=info.steps, width=info.width)
+    height, width = info.size
+    own = Preprocessing(resize="fixed", height=height, width=width)
+    for how in dict.fromkeys((layouts.preprocessing, Preprocessing(), own)):
+        dataset = SemanticDataset(samples, layouts.space, how, training=False, instances=False)
+        if data_digest(dataset, settings, console) == info.data_digest:
+            return True
+    return False
 
 
 def refuse_other_classes(segmenter: PhotoSegmenter, space: LabelSpace, origin: str) -> None:
@@ -206,11 +260,7 @@ def _train(
 
     training, held_out, origin = open_training(reference, data, flags, settings)
     if settings.train_split == reference.split:
-        _say(
-            console,
-            f"The segmenter learns from the split {reference.split!r} that is measured: its scores on the real photographs are "
-            "too good.",
-        )
+        _say(console, f"The segmenter learns from the split {reference.split!r}, which is measured.")
     how = SegmenterSettings(**({"steps": settings.segmenter_steps} if settings.segmenter_steps else {}))
     found = cached_segmenter(training, held_out, how, device, console, origin)
     if settings.save_segmenter:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gesso.evaluate.ablation_results import Ablation, Comparison, Summary, Variant
+from gesso.evaluate.ablation_results import Ablation, Comparison, Run, Summary, Variant
+from gesso.evaluate.ablation_words import cautions, findings, how_trained
 from gesso.evaluate.galleries import Album
 from gesso.evaluate.report_parts import (
     Head,
@@ -25,7 +26,7 @@ from gesso.evaluate.report_parts import (
     table,
     value_text,
 )
-from gesso.evaluate.results import COLUMNS, Evaluation, Row
+from gesso.evaluate.results import COLUMNS, Column, Evaluation, Row
 from gesso.evaluate.score_tables import GROUPS, protocol_block
 
 SHOWN = 6  # layouts on a sheet
@@ -64,50 +65,23 @@ def to_html(ablation: Ablation, evaluation: Evaluation, folder: Path) -> str:
 
 def _summary(ablation: Ablation, evaluation: Evaluation) -> str:
     used, count = evaluation.protocol, len(ablation.seeds)
-    runs = {run.name for c in ablation.comparisons for variant in c.variants for run in variant.runs}
+    runs, lost = ablation.runs, sum(bool(run.failed) for run in ablation.runs.values())
+    failed = f" ({lost} of them failed)" if lost else ""
     segmenter = f" Segmented by {used.segmenter.name}." if used.segmenter else ""
     return (
-        f"Preset {ablation.preset}, {len(runs)} trainings of {ablation.budget} each, {count} seed{'s' * (count != 1)} per "
-        f"variant; measured on {used.samples} layouts of {used.data}, split {used.split}.{segmenter}"
+        f"Preset {ablation.preset}, {len(runs)} trainings of {ablation.budget} each{failed}, {count} seed{'s' * (count != 1)} "
+        f"per variant{_learned(ablation)}; measured on {used.samples} layouts of {used.data}, split {used.split}.{segmenter}"
     )
 
 
 # ------------------------------------------------------------------------------------------------------- what it says
 
 
-def findings(comparison: Comparison) -> list[str]:
-    """In plain text, a line per variant: where it differs from the first one, and in how many numbers that is open."""
-    compared = comparison.compared
-    if len(compared) < 2:
-        return []
-    first, *others = compared
-    return [f"{variant.name} beside {first.name}: {_said(variant)}" for variant in others]
-
-
-def _said(variant: Variant) -> str:
-    judged = {column: summary for column, summary in variant.numbers.items() if summary.verdict}
-    clear = {column: summary for column, summary in judged.items() if summary.verdict != "inconclusive"}
-    told = [
-        f"{word} in {', '.join(_difference(column, s) for column, s in clear.items() if s.verdict == word)}"
-        for word in dict.fromkeys(s.verdict for s in clear.values())
-    ]
-    open_ones = len(judged) - len(clear)
-    if not clear:
-        return f"inconclusive in all {open_ones} numbers" if open_ones else "no numbers with intervals to compare"
-    return "; ".join(told) + (f"; inconclusive in {open_ones} others" if open_ones else "")
-
-
-def _difference(column: str, summary: Summary) -> str:
-    assert summary.difference is not None
-    now, before = (value_text(value, COLUMNS[column]) for value in (summary.mean, summary.mean - summary.difference))
-    return f"{COLUMNS[column].title} ({now} instead of {before})"
-
-
 def _findings(ablation: Ablation) -> str:
     lines = [
         f"<li><b>{escape(comparison.name)}</b>: {escape(line)}</li>"
         for comparison in ablation.comparisons
-        for line in findings(comparison)
+        for line in [*findings(comparison), *cautions(comparison, ablation.level)]
     ]
     absent = "".join(f'<p class="note">{escape(line)}</p>' for line in ablation.left_out)
     return (f"<ul>{''.join(lines)}</ul>" if lines else "") + absent
@@ -115,16 +89,24 @@ def _findings(ablation: Ablation) -> str:
 
 def _rule(ablation: Ablation, evaluation: Evaluation) -> str:
     page_of = ablation.evaluation.replace(".json", ".html")
-    level = f"{100 * evaluation.protocol.level:g} %"
+    level, wrong = f"{100 * ablation.level:g} %", f"{100 * (1 - ablation.level):g} %"
+    counts = [comparison.judged for comparison in ablation.comparisons]
     lines = [
-        f"Each number is the mean over {len(ablation.seeds)} seeds, whose own numbers stand below it. The interval spans the "
-        f"{level} intervals over pictures of all seeds.",
-        "A variant is called better or worse than the first one of its group only where the two intervals do not meet. "
-        "Everywhere else the comparison is inconclusive: another seed, or other layouts, might turn it round. With many numbers "
-        "one or another may part by chance all the same. Numbers without intervals are not judged.",
-        f"All trainings had {ablation.budget}, in rounds in which all took turns, at a constant learning rate. A variant that "
-        "computes less takes more steps in the same minutes; the steps are listed under Runs. What longer trainings would bring "
-        "is another question.",
+        f"Each number is the mean over the seeds whose trainings came to their end, and their own numbers stand below it. Its "
+        f"{level} interval is for another training on other pictures: it holds the spread over seeds and that over pictures.",
+        "A variant is called better or worse than the first one of its group where the interval of the difference, which stands "
+        "below too, does not contain 0. Where it does the comparison is inconclusive: another seed, or other layouts, might turn "
+        "it round. Numbers without intervals over pictures are not judged.",
+        "The training is the unit. How much trainings of one variant differ is pooled over all variants of this ablation: with V "
+        "variants of two seeds there are V degrees of freedom, and Student's t is taken with those. Where the two that are "
+        "compared visibly differ more from seed to seed than the others, their own spread counts, with its fewer degrees of "
+        "freedom. The halves of the intervals over pictures add as squares. Variants are taken as independent, although they "
+        "share seeds and pictures, which makes the intervals too wide rather than too narrow.",
+        f"Each number is judged for itself: {wrong} of them are called different by chance where nothing differs. In this report "
+        f"{sum(counts)} are judged ({', '.join(map(str, counts))} in its groups). One alone, among many, proves little.",
+        *how_trained(ablation),
+        "The learning rate was constant. A variant that computes less takes more steps in the same minutes; the steps are listed "
+        "under Runs. What longer trainings would bring is another question.",
     ]
     if len(ablation.seeds) < 2:
         lines.append(
@@ -141,8 +123,10 @@ def _rule(ablation: Ablation, evaluation: Evaluation) -> str:
 def _comparison(comparison: Comparison, evaluation: Evaluation, album: Album) -> str:
     listed = "".join(f"<li>{escape(v.name)}: {escape(_what(v))}</li>" for v in comparison.variants)
     origin = f'<p class="note">{escape(comparison.origin)}. The first variant is the published one.</p>'
-    if comparison.variants and comparison.variants[0].skipped and comparison.compared:
-        origin += f"<p>The published variant is left out; the others are compared with {escape(comparison.compared[0].name)}.</p>"
+    if comparison.variants[0].skipped and (first := comparison.baseline):
+        origin += f"<p>The published variant is left out; the others are compared with {escape(first.name)}.</p>"
+    if not comparison.baseline:
+        origin += "".join(f"<p><b>{escape(line)}</b></p>" for line in cautions(comparison, 1.0))
     tables = "".join(_table(comparison, evaluation, title) for title in GROUPS)
     return f"{origin}<ul>{listed}</ul>{tables}{_sheet(comparison, evaluation, album)}"
 
@@ -150,7 +134,10 @@ def _comparison(comparison: Comparison, evaluation: Evaluation, album: Album) ->
 def _what(variant: Variant) -> str:
     if variant.skipped:
         return f"left out: {variant.skipped}"
-    return variant.changes if variant.rows else f"{variant.changes}; none of its trainings came to its end"
+    if not variant.rows:
+        return f"{variant.changes}; none of its trainings came to its end"
+    lost = len(variant.runs) - len(variant.rows)
+    return f"{variant.changes}; {lost} of {len(variant.runs)} trainings failed" if lost else variant.changes
 
 
 def _table(comparison: Comparison, evaluation: Evaluation, title: str) -> str:
@@ -179,9 +166,15 @@ def _cell(summary: Summary | None, name: str, scale: Scale | None) -> str:
     cell = f'{number_cell(summary.number, column, scale=scale)}<span class="interval">seeds {seeds}</span>'
     if summary.verdict is None or summary.difference is None:
         return cell
-    sign = "+" if summary.difference > 0 else ""
-    moved = "" if summary.verdict == "inconclusive" else f" {sign}{value_text(summary.difference, column)}"
-    return f'{cell}<span class="verdict {summary.verdict}">{summary.verdict}{moved}</span>'
+    moved = f"{_signed(summary.difference, column)}"
+    if summary.difference_low is not None and summary.difference_high is not None:
+        ends = f"{_signed(summary.difference_low, column)} to {_signed(summary.difference_high, column)}"
+        moved = f'{moved}<span class="interval">{ends}</span>'
+    return f'{cell}<span class="verdict {summary.verdict}">{summary.verdict} {moved}</span>'
+
+
+def _signed(value: float, column: Column) -> str:
+    return f"{'+' if value > 0 else ''}{value_text(value, column)}"
 
 
 # ----------------------------------------------------------------------------------------------------------- pictures
@@ -222,23 +215,36 @@ def _image(path: Path | None, said: str, exact: bool = False) -> str:
 
 
 def _runs(ablation: Ablation) -> str:
-    runs = {run.name: run for c in ablation.comparisons for variant in c.variants for run in variant.runs}
     rows = [
         [
-            escape(name),
+            escape(run.name),
             str(run.steps),
             f"{run.seconds / 60:.1f}",
             f"{run.steps / max(run.seconds, 1e-9):.2f}",
+            escape(_with_what(run)),
             escape(run.failed),
         ]
-        for name, run in runs.items()
+        for run in ablation.runs.values()
     ]
-    heads = ["", "steps", "minutes", "steps per second", "remarks"]
-    return (
-        table(heads, rows, text=(4,))
-        if any(run.failed for run in runs.values())
-        else table(heads[:-1], [r[:-1] for r in rows])
+    heads = ["", "steps", "minutes", "steps per second", "trained with", "remarks"]
+    if any(run.failed for run in ablation.runs.values()):
+        return table(heads, rows, text=(4, 5))
+    return table(heads[:-1], [row[:-1] for row in rows], text=(4,))
+
+
+def _with_what(run: Run) -> str:
+    """Device, threads and slices of a training, as they were noted."""
+    told = dict.fromkeys(
+        f"{s.device}, {s.threads} thread{'s' * (s.threads != 1)}, {s.parallel} at a time" for s in run.stretches
     )
+    slices = len({(s.unit, s.until) for s in run.stretches})
+    return f"{'; '.join(told)}; {slices} slice{'s' * (slices != 1)}" if told else "not recorded"
+
+
+def _learned(ablation: Ablation) -> str:
+    """What was learned from, as far as it was noted."""
+    last = next((run.stretches[-1] for run in ablation.runs.values() if run.stretches), None)
+    return f"; learned from {last.samples} of split {last.split}, digest {last.digest}" if last else ""
 
 
 def _settings(ablation: Ablation) -> str:

@@ -1,20 +1,20 @@
 """What an ablation found, as it is written to ablation.json: variants against the published one, over seeds and pictures.
 
 Run           one training: a variant with a seed
+Stretch       how a slice of it was trained
 Summary       one number of a variant over its seeds
 Variant       its trainings, its numbers, and what they say beside the first variant's
 Comparison    a group of variants that answer one question
 Ablation      everything
 
-The rule: the interval of a variant spans the intervals over pictures of all its seeds, and a variant is called better or worse
-only where its interval and that of the first variant do not meet.
+`ablation_rule` says when two variants differ.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from math import isfinite
+from collections.abc import Sequence
+from math import isfinite, sqrt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,12 +24,45 @@ from gesso.errors import DataError
 from gesso.evaluate.results import COLUMNS, Number, Row
 
 FORMAT_VERSION = 1
-SEEDS = 2  # at least so many say something about chance in training
 Verdict = Literal["better", "worse", "higher", "lower", "inconclusive"]
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Stretch(_Frozen):
+    """One slice of a training, as it began; one that was interrupted is followed by another.
+
+    Attributes:
+        began: ISO 8601 in UTC.
+        step: Steps taken before.
+        until: What the training was to have had after it, in `unit`.
+        unit: Seconds or steps.
+        round: Its round, from 1.
+        rounds: Of how many.
+        parallel: Trainings at once.
+        threads: Of this one.
+        device: That computed.
+        split: Part of the data that was learned from.
+        samples: In it.
+        digest: Over its files.
+        versions: Of what numbers depend on.
+    """
+
+    began: str
+    step: int
+    until: float
+    unit: Literal["seconds", "steps"]
+    round: int
+    rounds: int
+    parallel: int
+    threads: int
+    device: str
+    split: str
+    samples: int
+    digest: str
+    versions: dict[str, str] = Field(default_factory=dict)
 
 
 class Run(_Frozen):
@@ -41,6 +74,7 @@ class Run(_Frozen):
         steps: That it took in its budget.
         seconds: Of training.
         failed: Why it was not trained to its end; it is left out then.
+        stretches: How it was trained, slice by slice.
     """
 
     name: str
@@ -48,6 +82,7 @@ class Run(_Frozen):
     steps: int
     seconds: float
     failed: str = ""
+    stretches: tuple[Stretch, ...] = ()
 
 
 class Summary(_Frozen):
@@ -55,18 +90,25 @@ class Summary(_Frozen):
 
     Attributes:
         mean: Over seeds.
-        low: Of the lowest interval of any seed; None where one has none.
-        high: Of the highest.
+        low: Of the interval over seeds and pictures; None where pictures gave none.
+        high: Of the same.
         seeds: The number of each seed.
+        pictures: Half of the interval over pictures of one seed (the longer half; root mean square over seeds).
         difference: To the mean of the first variant; None for the first itself, or where it has no such number.
-        verdict: Beside the first variant; "higher" and "lower" where neither is better. None as above, and without intervals.
+        difference_low: Of the interval of the difference, over seeds and pictures; None with less than two seeds of each.
+        difference_high: Of the same.
+        verdict: Beside the first variant; "higher" and "lower" where neither is better. None as `difference`,
+            and without intervals.
     """
 
     mean: float
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
     seeds: tuple[float, ...]
+    pictures: float | None = None
     difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
     verdict: Verdict | None = None
 
     @property
@@ -94,6 +136,11 @@ class Variant(_Frozen):
     numbers: dict[str, Summary] = Field(default_factory=dict)
     skipped: str = ""
 
+    @property
+    def trainings(self) -> tuple[str, ...]:
+        """Names of the runs behind its numbers."""
+        return tuple(run.name for run in self.runs if not run.failed)
+
 
 class Comparison(_Frozen):
     """Variants that answer one question; the first that was not left out is what the others are compared with."""
@@ -108,6 +155,21 @@ class Comparison(_Frozen):
         """The variants that were measured."""
         return tuple(variant for variant in self.variants if variant.rows)
 
+    @property
+    def first(self) -> Variant | None:
+        """The first variant that was not left out."""
+        return next((variant for variant in self.variants if not variant.skipped), None)
+
+    @property
+    def baseline(self) -> Variant | None:
+        """What the others are compared with; None where all trainings of the first variant failed: no other takes its place."""
+        return self.first if self.first and self.first.rows else None
+
+    @property
+    def judged(self) -> int:
+        """How many numbers have a verdict."""
+        return sum(summary.verdict is not None for v in self.variants for summary in v.numbers.values())
+
 
 class Ablation(_Frozen):
     """What `gesso ablate` found.
@@ -120,6 +182,7 @@ class Ablation(_Frozen):
         seeds: Of the trainings.
         comparisons: Group by group.
         left_out: Groups that were asked for and not compared, with the reason, in words.
+        level: Confidence of the intervals.
         evaluation: Where the evaluation of all rows is, relative to ablation.json.
     """
 
@@ -131,7 +194,13 @@ class Ablation(_Frozen):
     seeds: tuple[int, ...]
     comparisons: tuple[Comparison, ...]
     left_out: tuple[str, ...] = ()
+    level: float = 0.95
     evaluation: str
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """Every training once, by its name."""
+        return {run.name: run for c in self.comparisons for variant in c.variants for run in variant.runs}
 
     def save(self, path: Path) -> None:
         """Write ablation.json.
@@ -169,38 +238,15 @@ def summarise(rows: Sequence[Row]) -> dict[str, Summary]:
         if not numbers or len(numbers) < len(rows) or not all(isfinite(number.value) for number in numbers):
             continue
         values = tuple(number.value for number in numbers)
-        lows = [number.low for number in numbers if number.low is not None]
-        highs = [number.high for number in numbers if number.high is not None]
-        known = len(lows) == len(highs) == len(numbers)
+        halves = [
+            max(number.high - number.value, number.value - number.low)
+            for number in numbers
+            if number.low is not None and number.high is not None
+        ]
+        known = len(halves) == len(numbers)
         found[column] = Summary(
             mean=sum(values) / len(values),
-            low=min(lows) if known else None,
-            high=max(highs) if known else None,
             seeds=values,
+            pictures=sqrt(sum(half**2 for half in halves) / len(halves)) if known else None,
         )
     return found
-
-
-def beside(numbers: Mapping[str, Summary], first: Mapping[str, Summary]) -> dict[str, Summary]:
-    """The numbers of a variant with what they say beside those of the first variant."""
-    return {
-        column: summary.model_copy(
-            update={"difference": summary.mean - first[column].mean, "verdict": verdict(column, summary, first[column])}
-        )
-        if column in first
-        else summary
-        for column, summary in numbers.items()
-    }
-
-
-def verdict(column: str, number: Summary, first: Summary) -> Verdict | None:
-    """What a number says beside the first variant's: something only where the intervals over seeds and pictures do not meet."""
-    if number.low is None or number.high is None or first.low is None or first.high is None:
-        return None
-    few = min(len(number.seeds), len(first.seeds)) < SEEDS
-    if few or (number.low <= first.high and first.low <= number.high):
-        return "inconclusive"
-    higher, better = number.mean > first.mean, COLUMNS[column].better
-    if better is None:
-        return "higher" if higher else "lower"
-    return "better" if higher == (better == "higher") else "worse"

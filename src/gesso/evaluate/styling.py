@@ -18,6 +18,7 @@ from gesso.evaluate.results import Number
 from gesso.labels import ByteArray, IntArray
 
 OF_ENCODERS = ("style_l1", "style_distance", "random_style_distance")
+OF_CHANCE = ("diversity", "random_style_distance")
 REMEMBERED = 16  # pictures: the results for one layout, and its photograph
 
 
@@ -104,12 +105,25 @@ class StyleMeasuring:
             raise DataError("The distance to a photograph is not finite: the picture or the weights are damaged.")
         return found
 
-    def styled(self, sampling: Sampling) -> Styled:
+    def styled(self, sampling: Sampling, remark: str = "") -> Styled:
         """The numbers so far; what was never added is not there.
+
+        Args:
+            sampling: Of the intervals.
+            remark: What must be known of random styles, for the notes of their numbers.
 
         Raises:
             DataError: A distance is not finite.
         """
+        found = self._styled(sampling)
+        remarked = {
+            name: number.model_copy(update={"note": "; ".join(filter(None, (number.note, remark)))})
+            for name, number in found.numbers.items()
+            if name in OF_CHANCE
+        }
+        return Styled({**found.numbers, **remarked}, found.missing, found.classes)
+
+    def _styled(self, sampling: Sampling) -> Styled:
         found = {name: mean_number(np.array(values), sampling) for name, values in self._found.items() if values}
         numbers = {name: number for name, number in found.items() if number is not None}
         if not self._layouts:

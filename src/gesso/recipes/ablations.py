@@ -198,4 +198,6 @@ def in_use(config: Any) -> dict[str, Any]:
         "lambda_gan": ("conditional", "gan", "discriminator_width", "discriminator_layers"),
     }
     idle = {name for part, names in unused.items() if not settings.get(part, True) for name in names}
+    if settings.get("conditioning", "spade") != "spade":  # only modulation has convolutions of its own
+        idle |= {"kernel", "hidden"}
     return {name: value for name, value in settings.items() if name not in idle}
