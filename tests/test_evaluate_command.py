@@ -166,7 +166,7 @@ def test_a_segmenter_is_trained_once_and_kept(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("nothing is to be trained")
 
-    monkeypatch.setattr("gesso.segmenter_training.training.train_segmenter", fail)
+    monkeypatch.setattr("gesso.segmenter_training.cache.trained", fail)
     assert gesso(*words).code == 0
     kept = run({}, tiny_dataset, tmp_path / "again", quick(tmp_path / "kept.safetensors"))
     assert values(kept.rows[0]) == values(trained.rows[0])
@@ -831,3 +831,14 @@ def test_a_segmenter_of_the_hub(
     assert found.protocol.segmenter is not None and found.protocol.segmenter.name == "SegFormer 1a2b3c4d"
     assert "--inception-weights" in found.rows[0].missing["frechet"]
     assert found.protocol.distance == ""
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    gesso: Any, tiny_dataset: Path, segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gesso.cli.evaluation.run_evaluation", interrupted)
+    ended = gesso("evaluate", "--data", tiny_dataset, "--segmenter", segmenter, "--out", tmp_path / "out")
+    assert ended.code == 130 and "Run the same command again to go on" in ended.err

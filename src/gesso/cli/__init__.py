@@ -82,6 +82,7 @@ def make_app() -> App:
         name="gesso",
         version=__version__,
         help="Photographs from semantic layouts. Add --debug to any command to see tracebacks of errors.",
+        suppress_keyboard_interrupt=False,  # main() says that the same command goes on
     )
     for name, (text, example) in COMMANDS.items():
         place = f"{name}_" if iskeyword(name) else name

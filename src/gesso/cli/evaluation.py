@@ -14,7 +14,7 @@ from gesso.cli.evaluation_data import Reference, open_data
 from gesso.cli.evaluation_pictures import FolderPictures
 from gesso.cli.evaluation_protocol import protocol_of
 from gesso.cli.evaluation_rows import PICTURES, Bench, busy
-from gesso.cli.evaluation_settings import STYLING, Entry, EvaluationSettings, read_entries, refuse_equal_names
+from gesso.cli.evaluation_settings import Entry, EvaluationSettings, read_entries, refuse_equal_names
 from gesso.cli.evaluation_tools import NO_PHOTOGRAPHS, open_instruments
 from gesso.errors import ConfigError
 
@@ -69,8 +69,7 @@ def run_evaluation(
         rows.append(bench.folder(subject, folders.pop(0)) if subject.layouts is None else bench.model(subject))
     with busy("writing the report", console):
         protocol = protocol_of(reference, instruments, settings, data, flags, rows[0])
-        said = protocol.model_copy(update={"style": STYLING[settings.style]})
-        return _written(rows, said, out, instruments.remarks)
+        return _written(rows, protocol, out, instruments.remarks)
 
 
 def _refuse_places(entries: Sequence[Entry], out: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gesso.cli.common import DataFlags
 from gesso.cli.evaluation_data import RESAMPLING, Reference
-from gesso.cli.evaluation_settings import EvaluationSettings
+from gesso.cli.evaluation_settings import STYLING, EvaluationSettings
 from gesso.cli.evaluation_tools import Instruments
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def protocol_of(
         neighbours=settings.neighbours,
         set_size=(settings.set_size or len(samples)) if measured else 0,
         diversity=(min(settings.diversity_layouts, len(samples)), settings.diversity_results) if diverse else (0, 0),
-        style="of each layout's own photograph, where the model takes it" if settings.style == "own" else "random",
+        style=STYLING[settings.style],
         seed=settings.seed,
         resamples=settings.resamples,
         versions=_versions(),

@@ -262,7 +262,9 @@ def _train(
     if settings.train_split == reference.split:
         _say(console, f"The segmenter learns from the split {reference.split!r}, which is measured.")
     how = SegmenterSettings(**({"steps": settings.segmenter_steps} if settings.segmenter_steps else {}))
-    found = cached_segmenter(training, held_out, how, device, console, origin)
+    root = next(path for path in (data, flags.labels, flags.images) if path is not None)
+    measured = f"{root.resolve().name} {reference.split}"
+    found = cached_segmenter(training, held_out, how, device, console, origin, measured)
     if settings.save_segmenter:
         assert found.info is not None
         save_segmenter(settings.save_segmenter, found.network, found.info)
