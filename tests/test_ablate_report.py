@@ -86,7 +86,7 @@ def test_a_document_comes_back(found: tuple[Path, Evaluation], tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["ablation.json"]
 
 
-@pytest.mark.parametrize(("text", "said"), [(None, "No such file"), ("{", "not what gesso ablate"), ("{}", "not what")])
+@pytest.mark.parametrize(("text", "said"), [(None, "No such file"), ("{", "no JSON"), ("{}", "is not an ablation")])
 def test_what_is_no_ablation_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
     path = tmp_path / "ablation.json"
     if text is not None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gesso.cli.common import installed_versions, samples_digest
 from gesso.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,12 +24,7 @@ def digest_of(data: TrainingData) -> str:
     Raises:
         DataError: A file is missing.
     """
-    from gesso.evaluate.features import features_key
-
-    samples: Any = getattr(data.training, "samples", ())
-    files = [file for s in samples for file in (s.label, s.source, s.instance, s.image) if file]
-    read_as = {"halves": [s.half for s in samples], "photographs": [s.photo for s in samples]}
-    return features_key(files, read_as, "training")[:16]
+    return samples_digest(getattr(data.training, "samples", ()), "training")
 
 
 def note(run: Path, device: str, facts: dict[str, Any]) -> None:
@@ -52,7 +47,7 @@ def note(run: Path, device: str, facts: dict[str, Any]) -> None:
     chosen = choose_device(device)
     named = f"{chosen} ({torch.cuda.get_device_name(chosen)})" if chosen.startswith("cuda") else chosen
     began, threads = datetime.now(UTC).isoformat(timespec="milliseconds"), torch.get_num_threads()
-    stretch = Stretch(began=began, threads=threads, device=named, versions=_versions(), **facts)
+    stretch = Stretch(began=began, threads=threads, device=named, versions=installed_versions(PACKAGES), **facts)
     with disk_errors(run / FILE):
         run.mkdir(parents=True, exist_ok=True)
         with (run / FILE).open("a", encoding="utf-8") as file:
@@ -78,13 +73,3 @@ def noted(run: Path) -> tuple[Stretch, ...]:
             f"{path} is damaged, so that nobody knows how {run.name} was trained. Delete that run folder, which is trained anew "
             "then, or give another --out."
         ) from None
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from gesso.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from gesso.data.layouts import Listing
+    from gesso.data.pairing import Sample
 
 DEFAULT_PRESET = "pix2pixhd-small"
 Thing = TypeVar("Thing")
@@ -161,3 +163,27 @@ def parse_size(text: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise ConfigError(f"{text!r} is not a size; write HEIGHTxWIDTH in pixels, such as 128x256.")
     return int(parts[0]), int(parts[1])
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def samples_digest(samples: Sequence[Sample], purpose: str, console: Console | None = None) -> str:
+    """Over the files of samples: names, sizes and contents, and how they are read; for one purpose, 16 hexadecimal digits.
+
+    Raises:
+        DataError: A file is missing.
+    """
+    from gesso.evaluate.features import features_key
+
+    files = [file for s in samples for file in (s.label, s.source, s.instance, s.image) if file]
+    read_as = {"halves": [s.half for s in samples], "photographs": [s.photo for s in samples]}
+    return features_key(files, read_as, purpose, console)[:16]

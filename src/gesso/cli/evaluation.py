@@ -59,7 +59,9 @@ def run_evaluation(
     _refuse_places(entries, out)
     reference, subjects = open_data(entries, data, flags, settings, console)
     _refuse_unstyled(reference, settings)
-    folders = [FolderPictures(s.entry, reference) for s in subjects if s.layouts is None]  # misses are said first
+    folders = [
+        FolderPictures(s.entry, reference, console) for s in subjects if s.layouts is None
+    ]  # misses are said first
     instruments = open_instruments(reference, data, flags, settings, device, console)
     out.mkdir(parents=True, exist_ok=True)
     _set_aside(out)
@@ -68,7 +70,7 @@ def run_evaluation(
     for subject in subjects:
         rows.append(bench.folder(subject, folders.pop(0)) if subject.layouts is None else bench.model(subject))
     with busy("writing the report", console):
-        protocol = protocol_of(reference, instruments, settings, data, flags, rows[0])
+        protocol = protocol_of(reference, instruments, settings, data, flags, rows[0], console)
         return _written(rows, protocol, out, instruments.remarks)
 
 

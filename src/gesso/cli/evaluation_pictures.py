@@ -73,7 +73,7 @@ class FolderPictures:
 
     kind: Literal["oracle", "model", "pictures"] = "pictures"
 
-    def __init__(self, entry: Entry, reference: Reference) -> None:
+    def __init__(self, entry: Entry, reference: Reference, console: Console | None = None) -> None:
         from gesso.data.pairing import collect
         from gesso.evaluate.features import features_key
 
@@ -91,7 +91,7 @@ class FolderPictures:
         if twice := next((o.path for o in orphans if o.lacks == "unique stem" and o.path.stem in set(names)), None):
             raise DataError(f"{twice} and another file of {entry.path} have one name: which is meant? Remove one.")
         self._files = [file for file in files if file is not None]
-        self.facts = {"pictures": len(self._files), "digest": features_key(self._files, {}, "pictures")[:16]}
+        self.facts = {"pictures": len(self._files), "digest": features_key(self._files, {}, "pictures", console)[:16]}
 
     def picture(self, number: int, item: Item) -> Picture:
         """As it is in the file.

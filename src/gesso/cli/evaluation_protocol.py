@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gesso.cli.common import DataFlags
+from gesso.cli.common import DataFlags, installed_versions, samples_digest
 from gesso.cli.evaluation_data import RESAMPLING, Reference
 from gesso.cli.evaluation_settings import STYLING, EvaluationSettings
 from gesso.cli.evaluation_tools import Instruments
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from gesso.evaluate.results import Protocol, Row
     from gesso.labels import LabelSpace
 
@@ -28,15 +29,13 @@ def protocol_of(
     data: Path | None,
     flags: DataFlags,
     oracle: Row,
+    console: Console | None = None,
 ) -> Protocol:
     """Everything that must be the same for two numbers to be comparable."""
-    from gesso.evaluate.features import features_key
     from gesso.evaluate.results import Protocol, SegmenterFacts
     from gesso.evaluate.segmentation import HEADLINE
 
     samples, space, tools = reference.layouts.samples, reference.space, instruments.tools
-    files = [file for s in samples for file in (s.label, s.source, s.instance, s.image) if file]
-    read_as = {"halves": [s.half for s in samples], "photographs": [s.photo for s in samples]}
     scores = {name: round(oracle.numbers[name].value, 4) for name in HEADLINE if name in oracle.numbers}
     segmenter = SegmenterFacts(name=instruments.name, origin=instruments.origin, scores=scores)
     root = next(path for path in (data, flags.labels, flags.sources, flags.images) if path is not None)
@@ -46,7 +45,7 @@ def protocol_of(
         data="/".join(root.resolve().parts[-2:]),
         split=reference.split,
         samples=len(samples),
-        samples_digest=features_key(files, read_as, "samples")[:16],
+        samples_digest=samples_digest(samples, "samples", console),
         label_space=space.name if space else "",
         classes=space.names if space else (),
         classes_digest=meaning(space) if space else "",
@@ -63,7 +62,7 @@ def protocol_of(
         style=STYLING[settings.style],
         seed=settings.seed,
         resamples=settings.resamples,
-        versions=_versions(),
+        versions=installed_versions(PACKAGES),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -73,13 +72,3 @@ def meaning(space: LabelSpace) -> str:
     said = space.model_dump(mode="json")
     meaning = [[(c["name"], c["values"], c["thing"]) for c in said["classes"]], said["ignore"]]
     return sha256(json.dumps(meaning).encode()).hexdigest()[:16]
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -122,7 +122,7 @@ class Bench:
             "preprocessing": layouts.preprocessing.model_dump(mode="json"),
             "halves": [s.half for s in layouts.samples],
         }
-        key = features_key([s.image for s in layouts.samples if s.image], said, extractor.name)
+        key = features_key([s.image for s in layouts.samples if s.image], said, extractor.name, self._console)
         numbers = range(len(layouts))
 
         def pictures() -> Iterable[Picture]:

@@ -15,6 +15,8 @@ from gesso.cli.evaluation_settings import EvaluationSettings
 from gesso.errors import ConfigError, LabelError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from gesso.data.dataset import SemanticDataset
     from gesso.data.pairing import Sample
     from gesso.evaluate.diversity import Distance
@@ -259,8 +261,6 @@ def _train(
     from gesso.synthesis.segmenter import save_segmenter
 
     training, held_out, origin = open_training(reference, data, flags, settings)
-    if settings.train_split == reference.split:
-        _say(console, f"The segmenter learns from the split {reference.split!r}, which is measured.")
     how = SegmenterSettings(**({"steps": settings.segmenter_steps} if settings.segmenter_steps else {}))
     root = next(path for path in (data, flags.labels, flags.images) if path is not None)
     measured = f"{root.resolve().name} {reference.split}"
@@ -284,12 +284,7 @@ def _extractor(segmenter: PhotoSegmenter | None, settings: EvaluationSettings, d
         from gesso.networks.inception import FEATURES, load_inception
 
         return NetworkFeatures(load_inception(settings.inception_weights), "Inception-v3 (FID)", FEATURES, device)
-    features = segmenter.features() if segmenter else None
-    if features is None and settings.features == "segmenter":
-        raise ConfigError(
-            "--features segmenter takes the features of a segmenter that gesso trained, and there is none here. Take --segmenter "
-            "train or FILE, or --features inception."
-        )
+    features = _own_features(segmenter, "features", settings.features, "inception")
     if segmenter is None or features is None:
         return None
     return NetworkFeatures(features[0], f"features of {segmenter.name}, as", features[1], device)
@@ -307,17 +302,29 @@ def _distance(segmenter: PhotoSegmenter | None, settings: EvaluationSettings, de
         lpips = load_lpips(settings.alexnet_weights, settings.lpips_weights).to(device)
         lpips.add_module("network", Remembering(lpips.network))
         return lpips
-    features = segmenter.features() if segmenter else None
-    if features is None and settings.distance == "segmenter":
-        raise ConfigError(
-            "--distance segmenter takes the features of a segmenter that gesso trained, and there is none here. Take --segmenter "
-            "train or FILE, or --distance lpips."
-        )
+    features = _own_features(segmenter, "distance", settings.distance, "lpips")
     if segmenter is None or features is None:
         return None
     network = features[0]
     assert isinstance(network, SegmenterFeatures), "what has features has the maps that they are averages of"
     return FeatureDistance(Remembering(network.encoder), segmenter.name)
+
+
+def _own_features(
+    segmenter: PhotoSegmenter | None, flag: str, choice: str, instead: str
+) -> tuple[nn.Module, int] | None:
+    """The segmenter's features; None where it has none and they were not asked for.
+
+    Raises:
+        ConfigError: They were asked for.
+    """
+    features = segmenter.features() if segmenter else None
+    if features is None and choice == "segmenter":
+        raise ConfigError(
+            f"--{flag} segmenter takes the features of a segmenter that gesso trained, and there is none here. Take --segmenter "
+            f"train or FILE, or --{flag} {instead}."
+        )
+    return features
 
 
 def _say(console: Console, line: str) -> None:

@@ -12,26 +12,19 @@ Ablation      everything
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from math import isfinite, sqrt
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from gesso.errors import DataError
+from gesso.evaluate.documents import Document, Frozen
 from gesso.evaluate.results import COLUMNS, Number, Row
 
-FORMAT_VERSION = 1
 Verdict = Literal["better", "worse", "higher", "lower", "inconclusive"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-
-class Stretch(_Frozen):
+class Stretch(Frozen):
     """One slice of a training, as it began; one that was interrupted is followed by another.
 
     Attributes:
@@ -65,7 +58,7 @@ class Stretch(_Frozen):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
-class Run(_Frozen):
+class Run(Frozen):
     """One training.
 
     Attributes:
@@ -85,7 +78,7 @@ class Run(_Frozen):
     stretches: tuple[Stretch, ...] = ()
 
 
-class Summary(_Frozen):
+class Summary(Frozen):
     """One number of a variant.
 
     Attributes:
@@ -117,7 +110,7 @@ class Summary(_Frozen):
         return Number(value=self.mean, low=self.low, high=self.high)
 
 
-class Variant(_Frozen):
+class Variant(Frozen):
     """One way to train, or to use what was trained.
 
     Attributes:
@@ -142,7 +135,7 @@ class Variant(_Frozen):
         return tuple(run.name for run in self.runs if not run.failed)
 
 
-class Comparison(_Frozen):
+class Comparison(Frozen):
     """Variants that answer one question; the first that was not left out is what the others are compared with."""
 
     name: str
@@ -171,7 +164,7 @@ class Comparison(_Frozen):
         return sum(summary.verdict is not None for v in self.variants for summary in v.numbers.values())
 
 
-class Ablation(_Frozen):
+class Ablation(Document):
     """What `gesso ablate` found.
 
     Attributes:
@@ -186,7 +179,9 @@ class Ablation(_Frozen):
         evaluation: Where the evaluation of all rows is, relative to ablation.json.
     """
 
-    format_version: int = FORMAT_VERSION
+    what: ClassVar[str] = "an ablation"
+    command: ClassVar[str] = "gesso ablate"
+
     recipe: str
     preset: str
     settings: dict[str, Any]
@@ -201,29 +196,6 @@ class Ablation(_Frozen):
     def runs(self) -> dict[str, Run]:
         """Every training once, by its name."""
         return {run.name: run for c in self.comparisons for variant in c.variants for run in variant.runs}
-
-    def save(self, path: Path) -> None:
-        """Write ablation.json.
-
-        Raises:
-            OSError: The disk is full or refuses.
-        """
-        temporary = path.with_name(f".{path.name}")
-        temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-
-    @classmethod
-    def read(cls, path: Path) -> Ablation:
-        """Read ablation.json.
-
-        Raises:
-            DataError: The file is missing, or is no ablation.
-        """
-        try:
-            return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, ValidationError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not what gesso ablate writes"
-            raise DataError(f"{path} cannot be read as an ablation: {reason}. gesso ablate writes one.") from None
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Summary]:

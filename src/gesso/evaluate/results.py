@@ -9,18 +9,14 @@ COLUMNS       what a number means, its unit, and which way is better
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isnan
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from gesso.errors import DataError
-
-FORMAT_VERSION = 1
+from gesso.evaluate.documents import Document, Frozen
 
 
 @dataclass(frozen=True)
@@ -123,11 +119,7 @@ COLUMNS: dict[str, Column] = {
 }
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-
-class SegmenterFacts(_Frozen):
+class SegmenterFacts(Frozen):
     """What pictures were segmented with, and how well it does on real photographs.
 
     Attributes:
@@ -141,7 +133,7 @@ class SegmenterFacts(_Frozen):
     scores: dict[str, float] = Field(default_factory=dict)
 
 
-class Protocol(_Frozen):
+class Protocol(Frozen):
     """Everything that must be the same for two numbers to be comparable, and what made them.
 
     Attributes:
@@ -207,7 +199,7 @@ class Protocol(_Frozen):
         return self.model_dump(exclude={"data": True, "versions": True, "created": True, "segmenter": {"scores"}})
 
 
-class Number(_Frozen):
+class Number(Frozen):
     """A value with its interval; both ends None where there is none, and why in `note`."""
 
     value: float
@@ -216,7 +208,7 @@ class Number(_Frozen):
     note: str = ""
 
 
-class ClassRow(_Frozen):
+class ClassRow(Frozen):
     """One class of one row; shares 0..1, None where there is nothing to count."""
 
     name: str
@@ -229,7 +221,7 @@ class ClassRow(_Frozen):
     diversity: float | None = None
 
 
-class LayoutScore(_Frozen):
+class LayoutScore(Frozen):
     """One layout of one row: what galleries are chosen by."""
 
     name: str
@@ -237,7 +229,7 @@ class LayoutScore(_Frozen):
     l1: float | None = None
 
 
-class Row(_Frozen):
+class Row(Frozen):
     """One set of pictures.
 
     Attributes:
@@ -265,46 +257,14 @@ class Row(_Frozen):
     seconds: dict[str, float] = Field(default_factory=dict)
 
 
-class Evaluation(_Frozen):
+class Evaluation(Document):
     """What one run of `gesso evaluate` found; the first row is the oracle."""
 
-    format_version: int = FORMAT_VERSION
+    what: ClassVar[str] = "an evaluation"
+    command: ClassVar[str] = "gesso evaluate"
+
     protocol: Protocol
     rows: tuple[Row, ...]
-
-    def save(self, path: Path) -> None:
-        """Write evaluation.json.
-
-        Raises:
-            OSError: The disk is full or refuses.
-        """
-        temporary = path.with_name(f".{path.name}")
-        temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-
-    @classmethod
-    def read(cls, path: Path) -> Evaluation:
-        """Read evaluation.json.
-
-        Raises:
-            DataError: The file is missing, or is no evaluation.
-        """
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
-            raise DataError(f"{path} cannot be read as an evaluation: {reason}. gesso evaluate writes one.") from None
-        made = document.get("format_version") if isinstance(document, dict) else None
-        if isinstance(made, int) and made > FORMAT_VERSION:
-            raise DataError(f"{path} has format version {made}; this gesso reads up to {FORMAT_VERSION}: update gesso.")
-        try:
-            return cls.model_validate(document)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise DataError(
-                f"{path} is not an evaluation that this gesso reads: {'.'.join(map(str, first['loc']))}: {first['msg']}. "
-                "Run gesso evaluate again."
-            ) from None
 
 
 def best(rows: Iterable[Row], column: str) -> set[str]:

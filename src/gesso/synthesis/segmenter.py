@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -77,7 +78,7 @@ class SegmenterInfo(BaseModel):
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-class PhotoSegmenter:
+class PhotoSegmenter(ABC):
     """Reads photographs: which class of a label space is where.
 
     Each photograph is read alone, so that what is found in it never depends on what else is in its batch.
@@ -130,9 +131,9 @@ class PhotoSegmenter:
         """A network (B, 3, H, W) in [-1, 1] -> (B, D) for distances between sets of pictures, and D; None where there is none."""
         return None
 
+    @abstractmethod
     def _read(self, pixels: Tensor) -> Tensor:
         """(3, H, W) uint8 on the CPU -> (H, W) class indices."""
-        raise NotImplementedError
 
 
 class TrainedSegmenter(PhotoSegmenter):
