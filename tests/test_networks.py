@@ -155,6 +155,28 @@ def test_the_global_network_sees_the_shrunken_layout() -> None:
     torch.testing.assert_close(network(semantics), network.head(x))
 
 
+@pytest.mark.parametrize("enhancers", [0, 1])
+def test_resized_doubling_makes_no_difference_between_even_and_odd_pixels(enhancers: int) -> None:
+    """Of constant features a transposed convolution makes a checkerboard, since its outputs have 1, 2, 2 or 4 terms."""
+    contrast = {}
+    for doubling in ("transposed", "resize"):
+        network = initialise(
+            CoarseToFineGenerator(
+                in_channels=4, width=4, downs=2, blocks=1, enhancers=enhancers, norm="batch", doubling=doubling
+            )
+        ).eval()
+        up, channels = (network.enhancers[0].up, 8) if enhancers else (network.trunk.up, 16)
+        inside = up(torch.ones(1, channels, 12, 12)).detach()[0, :, 8:-8, 8:-8]
+        contrast[doubling] = float((inside - inside.mean((1, 2), keepdim=True)).abs().max() / inside.abs().max())
+    assert contrast["transposed"] > 0.1
+    assert contrast["resize"] < 1e-5
+
+
+def test_resized_doubling_keeps_the_size() -> None:
+    network = GlobalGenerator(in_channels=4, width=2, downs=3, blocks=1, doubling="resize")
+    assert network(torch.randn(2, 4, 24, 40)).shape == (2, 3, 24, 40)
+
+
 @pytest.mark.parametrize(("height", "width"), [(24, 33), (23, 32), (20, 32), (1, 1)])
 def test_odd_sizes_are_refused(height: int, width: int) -> None:
     semantics = torch.zeros(1, 4, height, width)

@@ -35,6 +35,7 @@ _HD: Table = {
     "encoder_width": (16, "code"),
     "encoder_downs": (4, "code"),
     "norm": ("instance", "paper, appendix A"),
+    "doubling": ("transposed", "paper, appendix A: fractional-strided convolutions"),
     "discriminator_width": (64, "paper, appendix A"),
     "discriminator_layers": (3, "paper, appendix A"),
     "diffaugment": ("", "paper, section 4: none"),

@@ -21,7 +21,7 @@ sizes that a network cannot halve evenly are refused instead of rounded, and poo
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from gesso.errors import LabelError
 from gesso.networks.frugal import Layers, add, run, through
 
+Doubling = Literal["transposed", "resize"]
 NORMS: dict[str, type[nn.Module]] = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
 DISCRIMINATOR_WIDTH_CAP = 512
 PIXELS_AT_ONCE = 2**16  # in pooling; copies of so many stay in the processor's cache
@@ -107,10 +108,14 @@ def _halve(channels: int, norm: str) -> list[nn.Module]:
     return [nn.Conv2d(channels, channels * 2, 3, stride=2, padding=1), NORMS[norm](channels * 2), nn.ReLU()]
 
 
-def _double(channels: int, norm: str) -> list[nn.Module]:
+def _double(channels: int, norm: str, doubling: Doubling) -> list[nn.Module]:
     """Twice the size, half the channels ("uk", appendix A)."""
-    up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
-    return [up, NORMS[norm](channels // 2), nn.ReLU()]
+    up: list[nn.Module]
+    if doubling == "transposed":
+        up = [nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)]
+    else:
+        up = [nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), nn.Conv2d(channels, channels // 2, 3)]
+    return [*up, NORMS[norm](channels // 2), nn.ReLU()]
 
 
 def shrink(image: Tensor) -> Tensor:
@@ -163,14 +168,17 @@ class Trunk(nn.Module):
         downs: How often the size is halved.
         blocks: Residual blocks at the coarsest size.
         norm: "instance" or "batch".
+        doubling: As `GlobalGenerator` has it.
     """
 
-    def __init__(self, in_channels: int, width: int, downs: int, blocks: int, norm: str) -> None:
+    def __init__(
+        self, in_channels: int, width: int, downs: int, blocks: int, norm: str, doubling: Doubling = "transposed"
+    ) -> None:
         super().__init__()
         self.stem = Layers(*_wide_conv(in_channels, width), NORMS[norm](width), nn.ReLU())
         self.down = Layers(*(m for i in range(downs) for m in _halve(width * 2**i, norm)))
         self.blocks = Layers(*(ResidualBlock(width * 2**downs, norm) for _ in range(blocks)))
-        self.up = Layers(*(m for i in range(downs, 0, -1) for m in _double(width * 2**i, norm)))
+        self.up = Layers(*(m for i in range(downs, 0, -1) for m in _double(width * 2**i, norm, doubling)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, width, H, W)."""
@@ -190,6 +198,8 @@ class GlobalGenerator(nn.Module):
         downs: How often the size is halved; 4 in the official code.
         blocks: Residual blocks; 9 in the paper.
         norm: "instance" (the paper's) or "batch".
+        doubling: How the size is doubled: by a "transposed" convolution (the paper's), or by repeating pixels and then convolving,
+            "resize", which knows no even and odd pixels and so leaves no checkerboard.
     """
 
     def __init__(
@@ -201,11 +211,12 @@ class GlobalGenerator(nn.Module):
         downs: int = 4,
         blocks: int = 9,
         norm: str = "instance",
+        doubling: Doubling = "transposed",
     ) -> None:
         super().__init__()
         self.multiple = 2**downs
         self.smallest = _smallest(self.multiple, blocks)
-        self.trunk = Trunk(in_channels, width, downs, blocks, norm)
+        self.trunk = Trunk(in_channels, width, downs, blocks, norm, doubling)
         self.head = Layers(*_wide_conv(width, out_channels), nn.Tanh())
 
     def forward(self, semantics: Tensor, style: Tensor | None = None) -> Tensor:
@@ -222,11 +233,11 @@ class GlobalGenerator(nn.Module):
 class LocalEnhancer(nn.Module):
     """One local enhancer without its last convolution: halve, add coarser features, refine, double (figure 3, G2)."""
 
-    def __init__(self, in_channels: int, width: int, blocks: int, norm: str) -> None:
+    def __init__(self, in_channels: int, width: int, blocks: int, norm: str, doubling: Doubling) -> None:
         super().__init__()
         self.down = Layers(*_wide_conv(in_channels, width), NORMS[norm](width), nn.ReLU(), *_halve(width, norm))
         self.blocks = Layers(*(ResidualBlock(width * 2, norm) for _ in range(blocks)))
-        self.up = Layers(*_double(width * 2, norm))
+        self.up = Layers(*_double(width * 2, norm, doubling))
 
     def forward(self, x: Tensor, coarse: Tensor) -> Tensor:
         """(B, C, H, W) semantics, (B, 2 * width, H/2, W/2) features of the coarser network -> (B, width, H, W)."""
@@ -247,6 +258,7 @@ class CoarseToFineGenerator(nn.Module):
         enhancers: How many local enhancers; 1 in the paper.
         enhancer_blocks: Residual blocks of each enhancer; 3 in the paper.
         norm: "instance" or "batch".
+        doubling: As `GlobalGenerator` has it.
     """
 
     def __init__(
@@ -260,13 +272,14 @@ class CoarseToFineGenerator(nn.Module):
         enhancers: int = 1,
         enhancer_blocks: int = 3,
         norm: str = "instance",
+        doubling: Doubling = "transposed",
     ) -> None:
         super().__init__()
         self.multiple = 2 ** (downs + enhancers)
         self.smallest = _smallest(self.multiple, blocks)
-        self.trunk = Trunk(in_channels, width * 2**enhancers, downs, blocks, norm)
+        self.trunk = Trunk(in_channels, width * 2**enhancers, downs, blocks, norm, doubling)
         self.enhancers = nn.ModuleList(  # coarsest first
-            LocalEnhancer(in_channels, width * 2**i, enhancer_blocks, norm) for i in range(enhancers - 1, -1, -1)
+            LocalEnhancer(in_channels, width * 2**i, enhancer_blocks, norm, doubling) for i in range(enhancers - 1, -1, -1)
         )
         self.head = Layers(*_wide_conv(width, out_channels), nn.Tanh())
 

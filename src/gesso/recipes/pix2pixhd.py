@@ -63,6 +63,11 @@ class Config(TrainingConfig):
     encoder_width: int = Field(16, ge=1, description="channels of the encoder at full size")
     encoder_downs: int = Field(4, ge=1, description="times the encoder halves the size")
     norm: Literal["instance", "batch"] = Field("instance", description="normalisation of all networks")
+    doubling: Literal["transposed", "resize"] = Field(
+        "transposed",
+        description='how the generator doubles the size; "resize" repeats pixels and convolves, which leaves no checkerboard and '
+        "takes more arithmetic; not in the paper",
+    )
     gan: Literal["lsgan", "vanilla"] = Field("lsgan", description="adversarial loss")
     lambda_features: float = Field(10.0, ge=0, description="weight of feature matching")
     lambda_l1: float = Field(0.0, ge=0, description="weight of the mean absolute difference; not in the paper")
@@ -198,6 +203,8 @@ def build(config: Config, semantics: Semantics) -> Players:
             "norm": config.norm,
         },
     }
+    if config.doubling != "transposed":  # files that were written before there was a choice keep their hashes
+        arguments["generator"]["doubling"] = config.doubling
     kind: type[nn.Module] = networks.GlobalGenerator
     if config.enhancers:
         kind = networks.CoarseToFineGenerator
