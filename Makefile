@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TSC := $(VENV)/page/node_modules/.bin/tsc
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fix docs bench wheel-smoke
@@ -11,16 +12,17 @@ INSTALLED := $(VENV)/.installed
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## toy scenes, a short real training, pictures from held-out layouts (DEMO_ARGS="...")
+demo: $(INSTALLED)  ## photographs of layouts that the shipped model never saw, then the editor (DEMO_ARGS="...")
 	$(BIN)/gesso demo $(DEMO_ARGS)
 
 test: $(INSTALLED)  ## the default test tier, a process per core (TEST_ARGS="...")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(TEST_ARGS)
 
-check: $(INSTALLED)  ## lint, formatting and types; changes nothing
+check: $(INSTALLED) $(TSC)  ## lint, formatting and types, of Python and of the editor's page; changes nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(TSC) --project src/gesso/editor/static/jsconfig.json
 
 fix: $(INSTALLED)  ## mend what ruff can mend, and format
 	$(BIN)/ruff check --fix
@@ -41,8 +43,8 @@ wheel-smoke: $(INSTALLED)  ## build the wheel, install it in a clean environment
 	echo "installing $$(cd "$$tmp/dist" && ls) in a clean environment"; \
 	$(BIN)/python -m venv "$$tmp/venv"; \
 	"$$tmp/venv/bin/python" -m pip install --quiet "$$tmp"/dist/*.whl; \
-	cd "$$tmp"; CI=true venv/bin/gesso demo --out "$$tmp/demo" --scenes 12 --minutes 0.2; \
-	find "$$tmp/demo" -name '*.html' 2>/dev/null | grep -q . || { echo "gesso demo left no HTML page in its folder" >&2; exit 1; }; \
+	cd "$$tmp"; CI=true venv/bin/gesso demo --out "$$tmp/demo"; \
+	test -s "$$tmp/demo/index.html" || { echo "gesso demo left no page in its folder" >&2; exit 1; }; \
 	echo "the installed wheel runs gesso demo"
 
 # The stamp is written last: an interrupted installation starts again. An environment whose interpreter or pip is gone is made anew.
@@ -54,4 +56,10 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making $(VENV)"; "$(PYTHON)" -m venv --clear $(VENV); }
 	@echo "installing gesso and its tools into $(VENV) (the first time this fetches PyTorch and takes some minutes)"
 	@quiet=--quiet; if [ -t 1 ]; then quiet=; fi; $(BIN)/python -m pip install $$quiet --editable '.[dev]'
+	@touch $@
+
+# TypeScript reads the types in the page's comments; node comes with the Python packages.
+$(TSC): $(INSTALLED)
+	@echo "fetching TypeScript's checker"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm install --silent --no-fund --no-audit --prefix $(VENV)/page "typescript@7"
 	@touch $@

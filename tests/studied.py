@@ -21,8 +21,9 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from gesso.serving import http_server, listen
 from gesso.study.prepare import prepare
-from gesso.study.server import create_app, http_server, listen
+from gesso.study.server import create_app
 from gesso.study.settings import Settings
 
 COLOURS = {"amber": (210, 90, 70), "cobalt": (70, 90, 210), "real": (80, 205, 90)}

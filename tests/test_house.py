@@ -68,8 +68,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "synthesis": MODEL | {"agreement", "pictures", "devices"},
     "segmenter_training": LEAF | {"data", "devices", "evaluate"},
     "evaluate": LEAF,
-    "study": LEAF,
-    "editor": LEAF,
+    "study": LEAF | {"serving"},
+    "serving": {"errors"},
+    "editor": LEAF | {"data", "serving"},
+    "demo_model": {"errors"},
     "export": LEAF,
 }
 MAY_IMPORT["cli"] = {*MAY_IMPORT, "gesso"}

@@ -31,11 +31,12 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from gesso.errors import ConfigError, DataError
+from gesso.serving import known_host
 from gesso.study import design, report
 from gesso.study.blinding import encode, read_pixels, read_size, spoil
 from gesso.study.design import REAL, Study
 from gesso.study.prepare import prepare
-from gesso.study.server import HEADERS, STATIC, known_host
+from gesso.study.server import HEADERS, STATIC
 from gesso.study.settings import Settings, resolve
 from gesso.study.statistics import binomial_p, krippendorff, wilson
 from gesso.study.store import Answered, Store, Vote

@@ -73,10 +73,11 @@ def save_model(
     Args:
         path: Where to; an existing file is replaced only when the new one is complete.
         networks: Networks, or their state dicts, by the names that `info.networks` describes.
-        info: What the file says of itself.
+        info: What the file says of itself; its `stored_as` decides how floating tensors are stored.
         styles: Clusters, as `Model.styles` holds them.
 
     Raises:
+        ModelFileError: float16 is asked for, and a value is beyond its range.
         TrainingError: The disk is full or refuses; nothing is changed then.
     """
     parts = {n: m.state_dict() if isinstance(m, nn.Module) else m for n, m in networks.items()}
@@ -85,8 +86,36 @@ def save_model(
         for name, part in {**parts, "styles": styles or {}}.items()
         for key, tensor in part.items()
     }
+    if info.stored_as == "float16":
+        tensors = {name: _halved(path, name, tensor) for name, tensor in tensors.items()}
     metadata = {key: json.dumps(value) for key, value in info.model_dump(mode="json", by_alias=True).items()}
     write_safely(Path(path), lambda temporary: save_file(tensors, temporary, metadata=metadata))
+
+
+def save_half(source: str | Path, out: str | Path) -> None:
+    """Write a model file again with its floating tensors as float16: half the size, and loaded as float32 like any other.
+
+    Its hash is another one, as its numbers are. Whatever writes the new file again, such as `gesso styles`, keeps it so.
+
+    Raises:
+        ModelFileError: The source cannot be read, or a value in it is beyond float16's range.
+        TrainingError: The disk is full or refuses; nothing is changed then.
+    """
+    model = load_model(source)
+    save_model(out, model.networks, model.info.model_copy(update={"stored_as": "float16"}), model.styles)
+
+
+def _halved(path: str | Path, name: str, tensor: Tensor) -> Tensor:
+    """A floating tensor as float16; others as they are."""
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    if not bool(half.isfinite().all()):
+        raise ModelFileError(
+            f"{path} is to be stored as float16, but tensor {name} reaches {tensor.abs().max().item():g}, and float16 ends at "
+            f"{torch.finfo(torch.float16).max:g}. Keep this model as float32."
+        )
+    return half
 
 
 def read_info(path: str | Path) -> ModelInfo:
@@ -135,7 +164,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
     path = Path(path)
     info = read_info(path)
     with _opened(path) as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        stored = {name: file.get_tensor(name) for name in file.keys()}
+    tensors = _widened(path, stored) if info.stored_as == "float16" else stored
     networks = {name: _build(path, description) for name, description in info.networks.items()}
     _refuse_contradictions(path, info)
     wanted = {f"{name}.{key}": t for name, network in networks.items() for key, t in network.state_dict().items()}
@@ -146,7 +176,17 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
         own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
         network.load_state_dict(own, strict=True, assign=True)
         network.eval().requires_grad_(False).to(device)
-    return Model(networks, info, _hash(tensors, info), styles)
+    return Model(networks, info, _hash(stored, info), styles)
+
+
+def _widened(path: Path, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What is stored as float16 as float32, exactly; the file says that no floating tensor is stored as anything else."""
+    for name, tensor in stored.items():
+        if tensor.is_floating_point() and tensor.dtype != torch.float16:
+            raise ModelFileError(
+                f"{path} says that it is stored as float16, but its tensor {name} is {tensor.dtype}. {EDITED}"
+            )
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
 
 
 def _build(path: Path, description: NetworkDescription) -> nn.Module:

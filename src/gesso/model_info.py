@@ -83,6 +83,7 @@ class ModelInfo(BaseModel):
         direction: "BtoA" where training exchanged input and target, else "AtoB"; None where the file does not say.
         input: What of the data training took as `--input` names it; None where the file does not say.
         side_by_side: Whether training took halves of side-by-side files A|B; None where the file does not say.
+        stored_as: How the file holds all floating tensors; networks compute in float32 either way.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -103,3 +104,4 @@ class ModelInfo(BaseModel):
     direction: Literal["AtoB", "BtoA"] | None = None
     input: Literal["auto", "image", "colours", "gray"] | None = None
     side_by_side: bool | None = None
+    stored_as: Literal["float32", "float16"] = "float32"

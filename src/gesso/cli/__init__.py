@@ -27,11 +27,18 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: what it does, an example
         "Put what several evaluations found into one table, if they were measured alike.",
         "gesso compare evaluation-a evaluation-b --out comparison.html",
     ),
-    "demo": ("Toy scenes, a short training, photographs and a page that shows them.", "gesso demo --out demo-run"),
+    "demo": (
+        "Photographs of toy layouts by the model that ships with gesso, a page of them, and the editor with a scene ready.",
+        "gesso demo --out demo-run",
+    ),
     "doctor": ("Say what training would trip over in a dataset.", "gesso doctor scenes"),
     "edges": (
         "Draw the edges of photographs, to learn photographs from edges.",
         "gesso edges photographs -o edges",
+    ),
+    "edit": (
+        "Paint a layout and see its photograph: the editor, in the browser.",
+        "gesso edit run/model.safetensors --data scenes",
     ),
     "evaluate": (
         "Measure models side by side on the layouts of a dataset, beside its real photographs.",

@@ -2,105 +2,115 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
-import time
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from gesso.cli.common import DEFAULT_PRESET, DataFlags, parse_size
+from gesso.cli.common import parse_size
+from gesso.cli.edit import has_display
 from gesso.errors import ConfigError
 
-if TYPE_CHECKING:
-    from gesso.recipes.protocol import Recipe, TrainingConfig
-    from gesso.train import TrainingData
-
-TRIAL_STEPS = 12
-SHOWN = 8
+WEB = ("fastapi", "uvicorn", "python_multipart")  # the extra gesso[web]
+SHOWN, TRAINED_ON = 8, 240
+MINUTES, SIZE = 4.0, "96x192"
 
 
 def demo(
-    *, out: Path = Path("demo-run"), scenes: int = 240, minutes: float = 4.0, size: str = "96x192", seed: int = 0
+    *,
+    out: Path = Path("demo-run"),
+    train: bool = False,
+    edit: bool | None = None,
+    scenes: int | None = None,
+    minutes: float | None = None,
+    size: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
 ) -> None:
-    """Toy scenes, a short training, photographs and a page that shows them.
+    """Photographs of toy layouts by the model that ships with gesso, a page that shows them, and the editor with a scene ready.
 
     Parameters
     ----------
     out: Path
-        Folder for scenes, run, photographs and index.html; a demo that was interrupted goes on there.
+        Folder for scenes, photographs and index.html; with --train for the run too: one that was interrupted goes on there.
+    train: bool
+        Train a model from scratch instead, on scenes that are drawn for it; fails where the held-out error does not fall.
+    edit: bool
+        Open the editor at the end, until interrupted. Unless said: on a terminal with a display, and not after --train.
     scenes: int
-        How many street scenes are drawn; a fifth of them is held out.
+        How many street scenes are drawn: 8 that training never saw; with --train 240, of which a fifth is held out.
     minutes: float
-        About how long to train on this machine.
+        About how long --train trains on this machine; 4 unless said.
     size: str
-        HEIGHTxWIDTH in pixels of scenes and photographs.
+        HEIGHTxWIDTH in pixels of the scenes and photographs of --train; 96x192 unless said.
     seed: int
-        Of scenes, initial weights and the order of training.
+        Of scenes and styles; with --train of initial weights and the order of training too.
+    device: str
+        auto, cpu, cuda, cuda:N or mps.
     """
-    from gesso.cli.demo_page import write_page
-    from gesso.cli.toy import toy
-    from gesso.cli.train import open_data
-    from gesso.train import fit
-
-    if scenes < 2 or minutes <= 0:
-        raise ConfigError(
-            f"--scenes {scenes} --minutes {minutes}: at least 2 scenes and more than 0 minutes are needed."
-        )
     console = Console()
-    height, width = parse_size(size)
-    console.rule("1 of 3: scenes")
-    toy(out / "scenes", count=scenes, size=size, seed=seed, time="day")
-    console.rule("2 of 3: training")
-    # Halving twice instead of three times learns fine structures sooner, which a short training needs more than context.
-    recipe, config = _settings(out, {"height": height, "width": width, "seed": seed, "generator_downs": 2})
-    data = open_data(recipe, config, out / "scenes", DataFlags(), "train", "val")
-    if not (out / "run" / "config.json").exists():
-        config = _fit_into(minutes, recipe, config, data, out, console)
-    began = time.perf_counter()
-    result = fit(recipe, config, data, out / "run", console=console)
-    console.print(f"{result.step} steps; {time.perf_counter() - began:.0f} s, {result.images_per_second:.1f} images/s")
-    console.rule("3 of 3: photographs of layouts that training never saw")
-    page = write_page(out, SHOWN, console)
+    _refuse_flags(train, scenes, minutes, size)
+    if edit and (missing := _missing_extra()):
+        raise ConfigError(f"--edit: {missing}")
+    why_not = "" if edit else _why_not_edit(edit, train)
+    if train:
+        from gesso.cli.demo_training import train_demo
+
+        height, width = parse_size(size or SIZE)
+        minutes = MINUTES if minutes is None else minutes
+        page, synth = train_demo(out, scenes or TRAINED_ON, minutes, (height, width), seed, device, SHOWN, console)
+    else:
+        from gesso.cli.demo_shipped import show_shipped
+
+        page, synth = show_shipped(out, scenes or SHOWN, seed, device, console)
     console.print(f"Page: {page.resolve()}", soft_wrap=True)
-    if _may_open_browser():
+    if why_not:
+        console.print(why_not, soft_wrap=True, markup=False)
+    if edit or (edit is None and not why_not and not train):
+        from gesso.cli.demo_editor import open_editor
+
+        scenes_shown = out / ("scenes" if train else "held-out")
+        open_editor(synth, scenes_shown, out / "scene.zip", seed, _has_screen(), console)
+    elif _has_screen():
         webbrowser.open(page.resolve().as_uri())
 
 
-def _settings(out: Path, changes: dict[str, int]) -> tuple[Recipe, TrainingConfig]:
-    """The settings of a demo that was begun in this folder, or fresh ones."""
-    from gesso.cli.train import read_config, resolve
-
-    begun = out / "run" / "config.json"
-    return resolve("", read_config(begun), None) if begun.exists() else resolve(DEFAULT_PRESET, dict(changes), None)
-
-
-def _fit_into(
-    minutes: float, recipe: Recipe, config: TrainingConfig, data: TrainingData, out: Path, console: Console
-) -> TrainingConfig:
-    """As many passes over the data as this machine makes in the time, half of them at a falling learning rate."""
-    import shutil
-
-    from gesso.train import fit
-
-    trial = out / "trial"
-    shutil.rmtree(trial, ignore_errors=True)
-    with console.status("measuring this machine"):
-        result = fit(recipe, config, data, trial, stop_at=TRIAL_STEPS)
-    shutil.rmtree(trial)
-    samples = len(data.training)  # type: ignore[arg-type]
-    speed = result.images_per_second / (
-        1 - result.outside_step
-    )  # without the samples that so short a trial mostly draws
-    passes = max(2, round(minutes * 60 * speed / samples))
-    every = max(TRIAL_STEPS, passes * samples // config.batch // 4)
-    changes = {"epochs": passes - passes // 2, "epochs_decay": passes // 2, "sample_every": every, "save_every": every}
-    return type(config).model_validate({**config.model_dump(), **changes})
+def _refuse_flags(train: bool, scenes: int | None, minutes: float | None, size: str | None) -> None:
+    """Settings of the training without it, and numbers that leave nothing to do."""
+    given = {"--minutes": minutes, "--size": size}
+    if not train and (without := [f"{flag} {value}" for flag, value in given.items() if value is not None]):
+        raise ConfigError(
+            f"{' '.join(without)}: the model that gesso demo shows is trained already. Add --train to train one from scratch."
+        )
+    least = 2 if train else 1
+    if scenes is not None and scenes < least:
+        raise ConfigError(f"--scenes {scenes}: at least {least} {'are' if train else 'is'} needed.")
+    if minutes is not None and not minutes > 0:
+        raise ConfigError(f"--minutes {minutes}: more than 0 minutes are needed.")
 
 
-def _may_open_browser() -> bool:
-    """Only for a person at a screen."""
-    screen = sys.platform in ("darwin", "win32") or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
-    return screen and sys.stdout.isatty() and os.environ.get("CI", "").lower() not in ("1", "true", "yes")
+def _missing_extra() -> str:
+    """What to say where the editor's packages are not installed; empty where they are."""
+    missing = [name for name in WEB if importlib.util.find_spec(name) is None]
+    if not missing:
+        return ""
+    return f"the editor needs packages that are not installed ({', '.join(missing)}): install gesso with the extra gesso[web]."
+
+
+def _why_not_edit(edit: bool | None, train: bool) -> str:
+    """Why the editor stays closed though nobody said so; empty where it opens, or somebody did."""
+    if edit is False or train:
+        return ""
+    if missing := _missing_extra():
+        return f"The editor stays closed: {missing}"
+    if not _has_screen():
+        return "The editor stays closed: this is no terminal with a display. gesso demo --edit opens it all the same."
+    return ""
+
+
+def _has_screen() -> bool:
+    """Whether a person is at a screen."""
+    return has_display() and sys.stdout.isatty() and os.environ.get("CI", "").lower() not in ("1", "true", "yes")

@@ -37,7 +37,7 @@ def info(model: Path, *, json: bool = False) -> None:
     table = Table.grid(padding=(0, 2))
     space = about.label_space
     rows = {
-        "file": f"{model} ({model.stat().st_size / 2**20:.1f} MiB)",
+        "file": f"{model} ({model.stat().st_size / 2**20:.1f} MiB, stored as {about.stored_as})",
         "recipe": f"{about.recipe}{f', preset {about.preset}' if about.preset else ''}, {about.step} steps",
         "written": f"{about.created} by gesso {about.gesso_version}",
         "hash": loaded.hash,

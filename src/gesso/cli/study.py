@@ -190,7 +190,8 @@ def serve(
         Offer to begin again after the last trial, for several participants at one computer.
     """
     try:
-        from gesso.study.server import create_app, listen, run
+        from gesso.serving import listen
+        from gesso.study.server import create_app, run
     except ModuleNotFoundError as error:
         raise ConfigError(f"The page needs {error.name}, which is not installed: pip install 'gesso[web]'.") from None
     console = Console()

@@ -279,7 +279,8 @@ class CoarseToFineGenerator(nn.Module):
         self.smallest = _smallest(self.multiple, blocks)
         self.trunk = Trunk(in_channels, width * 2**enhancers, downs, blocks, norm, doubling)
         self.enhancers = nn.ModuleList(  # coarsest first
-            LocalEnhancer(in_channels, width * 2**i, enhancer_blocks, norm, doubling) for i in range(enhancers - 1, -1, -1)
+            LocalEnhancer(in_channels, width * 2**i, enhancer_blocks, norm, doubling)
+            for i in range(enhancers - 1, -1, -1)
         )
         self.head = Layers(*_wide_conv(width, out_channels), nn.Tanh())
 

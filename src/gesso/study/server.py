@@ -5,8 +5,6 @@ Nothing that a browser sends becomes a path, and nothing that is sent to it name
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,13 +13,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
-import uvicorn
 from fastapi import FastAPI, Header, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from gesso.errors import ConfigError, DataError
+from gesso.errors import DataError
+from gesso.serving import http_server, known_host
 from gesso.study.design import REAL, Side, Study, load, picture_file
 from gesso.study.store import Participant, Refusal, Store, Vote
 from gesso.study.trials import draw
@@ -105,22 +103,6 @@ def create_app(folder: Path, names: tuple[str, ...] = (), kiosk: bool = False) -
 
 
 # ------------------------------------------------------------------------------------------------------------- guards
-
-
-def known_host(host: str, names: tuple[str, ...]) -> bool:
-    """Whether a Host header names this server: localhost, an address in numbers, or one of `names`.
-
-    Other names are refused, so that a foreign page whose name was made to point here (DNS rebinding) cannot read anything.
-    """
-    parts = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::\d+)?", host.lower())
-    name = parts and (parts[1] or parts[2])
-    if name in ("localhost", *map(str.lower, names)):
-        return True
-    try:
-        ipaddress.ip_address(name or "")
-    except ValueError:
-        return False
-    return True
 
 
 async def _guard(
@@ -243,35 +225,6 @@ def _near(participant: Participant, position: int) -> Participant:
 # ------------------------------------------------------------------------------------------------------------ running
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that waits for participants.
-
-    Raises:
-        ConfigError: The address is taken, or not this computer's.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((host, port))
-        found.listen(2048)  # from here on browsers wait instead of failing, so that the address can be told
-    except (OSError, OverflowError) as error:
-        found.close()
-        raise ConfigError(
-            f"--host {host} --port {port} cannot be listened at ({error}): give another port (0 takes a free one), or "
-            "an address of this computer."
-        ) from None
-    return found
-
-
 def run(app: FastAPI, listening: socket.socket) -> None:
     """Serve until interrupted."""
     http_server(app).run(sockets=[listening])
-
-
-def http_server(app: FastAPI) -> uvicorn.Server:
-    """What serves a study: uvicorn, quiet and without websockets."""
-    config = uvicorn.Config(
-        app, ws="none", lifespan="on", log_level="warning", access_log=False, server_header=False, proxy_headers=False
-    )
-    return uvicorn.Server(config)

@@ -55,6 +55,7 @@ class Synthesizer:
         info: What the model file says of itself.
         hash: SHA-256 of its tensors and network arguments.
         device: Where it computes.
+        multiple: Height and width are padded to multiples of this; at such sizes the photograph is the network's own.
         style_kind: "features" (pix2pixHD: a vector per object or class), "z" (SPADE: one vector for the whole picture), "noise"
             (pix2pix: chance alone), or None for a model without style.
         style_space: What styles single objects can wear: vectors per object or class, and the modes of each class; None where
@@ -73,7 +74,7 @@ class Synthesizer:
         self.style_space: StyleSpace | None = self._kind.space
         self._model = model
         self._generator = model.networks["generator"]
-        self._multiple = int(getattr(self._generator, "multiple", 1))
+        self.multiple = int(getattr(self._generator, "multiple", 1))
         self._smallest = int(getattr(self._generator, "smallest", 1))
         self._single = (
             getattr(self._generator, "norm", "") != "instance"
@@ -257,7 +258,7 @@ class Synthesizer:
             _log.warning(message)
 
     def _pad(self, values: Tensor) -> Tensor:
-        return pad(values, self._multiple, self._smallest, self._single)
+        return pad(values, self.multiple, self._smallest, self._single)
 
     def _photograph(self, padded: Batch, worn: Worn) -> Picture:
         """Photograph (H, W, 3) uint8 of a batch of one layout."""

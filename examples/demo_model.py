@@ -1,0 +1,254 @@
+"""Makes the demo model that ships inside gesso (src/gesso/demo_model/), from nothing: hours on 2 cores, minutes on a GPU.
+
+    python examples/demo_model.py demo-model                 # about --minutes of training, and as long again for the rest
+    python examples/demo_model.py demo-model --ship          # and copy the result to where the package ships it
+
+Toy street scenes; a first stage of training on crops, a second on whole scenes; styles of every class; a model file of half the
+size; its evaluation by a segmenter that was trained on the real scenes. Every part goes on where an earlier attempt stopped:
+run the same command again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+import numpy as np
+import torch
+from rich.console import Console
+
+from gesso.checkpoints import load_model, read_info, save_half
+from gesso.cli import main as gesso
+from gesso.cli.common import DataFlags
+from gesso.cli.demo_training import Plan, train_within
+from gesso.cli.generate import open_layouts, real_of
+from gesso.devices import choose_device
+from gesso.errors import GessoError, ModelFileError
+from gesso.evaluate.results import COLUMNS, Evaluation
+from gesso.pictures import layout_picture, sheet
+from gesso.synthesis.synthesizer import Synthesizer, load
+
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "gesso" / "demo_model"
+LARGEST = 8_000_000  # bytes of the model file: what anyone downloads with gesso
+
+SIZE, SEED = (128, 256), 6  # of the scenes
+MODES, SMALLEST_OBJECT = 10, 48  # styles per class at most; pixels of what counts, so that people and signs have some
+ALWAYS: dict[str, Any] = {  # what both stages change of the small preset
+    "instance_features": True,
+    "resize": "fixed",
+    "height": SIZE[0],
+    "width": SIZE[1],
+    "lambda_l1": 0.0,
+    "seed": SEED,
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training.
+
+    Attributes:
+        share: Of the minutes.
+        passes: Over the scenes at most, which a fast machine reaches before the minutes are over.
+        falling: Share of the passes in which the learning rate falls to zero.
+        settings: Of `gesso train`, beside `ALWAYS`.
+    """
+
+    share: float
+    passes: int
+    falling: float
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+STAGES: dict[str, Stage] = {  # each begins with the networks of the one before
+    "crops": Stage(share=0.55, passes=60, falling=0.0, settings={"crop": [64, 128]}),
+    "whole": Stage(share=0.45, passes=12, falling=0.6, settings={"crop": None}),
+}
+TRIAL_STEPS = 40
+SHOWN = 4  # rows of the small picture
+SCORES = ("pixel_accuracy", "mean_iou", "object_agreement", "frechet", "l1", "style_l1", "diversity")
+
+
+def demo_model(
+    out: Path,
+    /,
+    *,
+    minutes: float = 180.0,
+    device: str = "auto",
+    scenes: int = 1500,
+    segmenter_steps: int | None = None,
+    ship: bool = False,
+) -> None:
+    """Make the demo model in a folder.
+
+    Parameters
+    ----------
+    out: Path
+        Folder for everything; what an earlier attempt left there is gone on with.
+    minutes: float
+        Of both trainings, at most about; scenes, styles and evaluation come on top. A fast machine needs less.
+    device: str
+        auto, cpu, cuda, cuda:N or mps.
+    scenes: int
+        How many are drawn; a fifth of them is held out.
+    segmenter_steps: int
+        Of the segmenter that judges the pictures, instead of the usual number.
+    ship: bool
+        Copy model, evaluation, picture and README to src/gesso/demo_model/ of this clone.
+    """
+    console = Console()
+    out.mkdir(parents=True, exist_ok=True)
+    os.chdir(out)  # so that files name each other, not folders of this machine
+    _command(console, "toy", "scenes", "--count", scenes, "--size", f"{SIZE[0]}x{SIZE[1]}", "--seed", SEED)
+    before: dict[str, Any] = {}
+    for name, stage in STAGES.items():
+        console.rule(f"training: {name}")
+        plan = Plan(minutes * stage.share, stage.passes, stage.falling, TRIAL_STEPS)
+        settings = {**ALWAYS, **stage.settings, **before}
+        result = train_within(plan, settings, Path("scenes"), Path(name), console, device)
+        console.print(f"{result.step} steps")
+        before = {"init_from": name}
+    trained, whole, model = Path(name) / "model.safetensors", Path("float32.safetensors"), Path("model.safetensors")
+    flags = ("--device", device)
+    _command(
+        console,
+        "styles",
+        trained,
+        "--data",
+        "scenes",
+        "--modes",
+        MODES,
+        "--minimum-area",
+        SMALLEST_OBJECT,
+        "--out",
+        whole,
+        *flags,
+    )
+    save_half(whole, model)
+    size = refuse_large(model)
+    console.print(f"{model}: {size / 1e6:.2f} MB")
+    steps = ("--segmenter-steps", segmenter_steps) if segmenter_steps else ()
+    _command(console, "evaluate", f"demo={model}", "--data", "scenes", "--out", "evaluation", *steps, *flags)
+    with console.status("drawing a picture, comparing precisions"):
+        picture, lost = _picture(load(model, device)), _lost(load(whole, device), load(model, device))
+    picture.save("held-out.jpg", quality=85)
+    Path("README.md").write_text(_readme(model, lost, minutes, scenes, device), encoding="utf-8")
+    if ship:
+        for file in (model, Path("evaluation/evaluation.json"), Path("held-out.jpg"), Path("README.md")):
+            shutil.copy(file, PACKAGE / file.name)
+        console.print(f"copied to {PACKAGE}", soft_wrap=True)
+
+
+def _command(console: Console, *words: object) -> None:
+    """Run a command of gesso; it ends the script where it fails."""
+    console.rule(f"gesso {words[0]}")
+    console.print(f"gesso {' '.join(map(str, words))}", soft_wrap=True, style="dim")
+    try:
+        gesso([str(word) for word in words])
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def refuse_large(model: Path) -> int:
+    """Bytes of a model file that may ship.
+
+    Raises:
+        ModelFileError: It is too large.
+    """
+    size = model.stat().st_size
+    if size > LARGEST:
+        raise ModelFileError(
+            f"{model} has {size / 1e6:.2f} MB, and {LARGEST / 1e6:g} MB may ship. Make the networks narrower in ALWAYS, or look "
+            f"for fewer styles than MODES = {MODES}: each has a thumbnail of 12 kB."
+        )
+    return size
+
+
+def _layouts(synth: Synthesizer, count: int | None = None) -> Iterator[dict[str, Any]]:
+    """Held-out scenes, read as the model was trained."""
+    layouts = open_layouts(synth, Path("scenes"), DataFlags(), "val", None, original_size=False)
+    for number in np.linspace(0, len(layouts) - 1, min(count or len(layouts), len(layouts))).round().astype(int):
+        yield layouts[int(number)]
+
+
+def _picture(synth: Synthesizer) -> Any:
+    """Layouts, two styles of each, and the real scenes."""
+    rows = []
+    for item in _layouts(synth, SHOWN):
+        made = [synth(item["label"].numpy(), item["instance"].numpy(), seed=seed) for seed in (0, 1)]
+        rows.append([layout_picture(item, synth.label_space), *made, *real_of(item)])
+    return sheet(rows, ["layout", "generated", "another style", "real (toy)"])
+
+
+def _lost(whole: Synthesizer, half: Synthesizer) -> tuple[float, int]:
+    """Mean and largest difference, of 255, that half precision makes in held-out pictures."""
+    gaps = []
+    for item in _layouts(whole, 32):
+        maps = item["label"].numpy(), item["instance"].numpy()
+        gaps.append(np.abs(whole(*maps, seed=0).astype(int) - half(*maps, seed=0)))
+    return float(np.mean(gaps)), int(np.max(gaps))
+
+
+def _readme(model: Path, lost: tuple[float, int], minutes: float, scenes: int, device: str) -> str:
+    """How the model was made and what it scores, beside it in the package."""
+    loaded = load_model(model)
+    parameters = ", ".join(f"{n} {sum(p.numel() for p in m.parameters()):,}" for n, m in loaded.networks.items())
+    stages = "\n".join(
+        f"- {name}: {_steps(Path(name))} steps in {stage.share:.0%} of the minutes, {stage.passes} passes at most, the last "
+        f"{stage.falling:.0%} at a falling learning rate; {_settings(stage.settings)}"
+        for name, stage in STAGES.items()
+    )
+    place = torch.cuda.get_device_name() if "cuda" in choose_device(device) else f"{os.cpu_count()} processor cores"
+    return f"""# The demo model
+
+`model.safetensors` is a pix2pixHD with a style per object, of the toy world: {parameters} parameters, stored as float16
+({model.stat().st_size / 1e6:.2f} MB). Hash: {loaded.hash}.
+
+Made by `python examples/demo_model.py OUT --minutes {minutes:g} --scenes {scenes} --ship` on {place},
+{loaded.info.created}, with gesso {loaded.info.gesso_version} and torch {torch.__version__}.
+
+- data: {scenes} toy scenes of {SIZE[0]}x{SIZE[1]} at all times of day (seed {SEED}), a fifth of them held out
+- both trainings: {_settings(ALWAYS)}
+{stages}
+- styles: up to {MODES} modes per class, of objects of at least {SMALLEST_OBJECT} pixels
+
+On held-out layouts, judged by a segmenter that was trained on the real scenes (`evaluation.json` has the protocol and the
+intervals, `held-out.jpg` shows some pictures):
+
+{_scores(Evaluation.read(Path("evaluation/evaluation.json")))}
+
+Half precision changes held-out pictures by {lost[0]:.3f} of 255 in the mean, and no value by more than {lost[1]}.
+"""
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _scores(evaluation: Evaluation) -> str:
+    """A table of what was measured, the real scenes first."""
+    lines = [f"| | {' | '.join(row.name for row in evaluation.rows)} |", "| --- |" + " --- |" * len(evaluation.rows)]
+    for name in SCORES:
+        found = [row.numbers.get(name) for row in evaluation.rows]
+        if any(found):
+            cells = " | ".join(f"{number.value:.4f}" if number else "" for number in found)
+            lines.append(f"| {COLUMNS[name].title} | {cells} |")
+    return "\n".join(lines)
+
+
+def _steps(run: Path) -> int:
+    return read_info(run / "model.safetensors").step
+
+
+if __name__ == "__main__":
+    try:
+        cyclopts.run(demo_model)
+    except GessoError as error:
+        sys.exit(f"demo_model.py: {error}")

@@ -1,0 +1,241 @@
+"""Projects: everything of an edited picture in one .zip, which opens again exactly.
+
+The document is what counts; the maps beside it are for people and other programs: the label map in file values, the instance map,
+the layout in colours.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from typing import Annotated, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, File, Request, Response, UploadFile
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile as Part
+
+from gesso.editor import archive
+from gesso.editor.forms import png_url
+from gesso.editor.project_fit import fit_classes, fit_styles
+from gesso.editor.rendering import Renderer
+from gesso.editor.security import Limits, content_of, read_png
+from gesso.editor.wire import DocumentWire, as_rgba, png_bytes
+from gesso.errors import DataError, LabelError
+from gesso.labels import LabelSpace, colourise
+from gesso.synthesis.editing import Layout
+
+FORMAT: Final = 1
+DOCUMENT, ABOUT, PHOTOGRAPH, LABEL, INSTANCE, COLOURS, README = (
+    "document.json",
+    "project.json",
+    "photograph.png",
+    "label.png",
+    "instance.png",
+    "colours.png",
+    "README.txt",
+)
+README_TEXT = """A project of gesso's editor: gesso edit MODEL --project FILE opens it again.
+
+document.json   the layout with all its layers, and its styles; the editor reads this
+project.json    the model that it was made with
+photograph.png  the photograph as it was when the project was saved
+label.png       the layout in the values of the dataset's label files
+instance.png    the ids of its objects: 16 bits of gray, or where they do not fit the 4 bytes of an int32 as RGBA
+colours.png     the layout in the colours of its classes
+"""
+ABOUT_BYTES = 2**20
+FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["document"],
+                    "properties": {
+                        "document": {"type": "string", "description": "The document as JSON, as text or as a file."},
+                        "photograph": {"type": "string", "format": "binary", "description": "A PNG, or none."},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class About(BaseModel):
+    """What a project says of itself.
+
+    Attributes:
+        format_version: Of the project file.
+        gesso_version: What wrote it.
+        model: Hash of the model.
+        recipe: Of the model.
+        label_space: What the document's class indices mean.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT
+    gesso_version: str = Field(default_factory=lambda: version("gesso"), max_length=100)
+    model: str = Field(max_length=200)
+    recipe: str = Field(max_length=100)
+    label_space: LabelSpace
+
+
+class OpenedProject(BaseModel):
+    """A project that was opened.
+
+    Attributes:
+        document: Exactly as it was saved, where the model is the same.
+        photograph: Data URL of the photograph that was saved with it; None without.
+        sameModel: Whether it was made with the model that is open.
+        sentence: What to tell people.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    document: DocumentWire
+    photograph: str | None
+    sameModel: bool
+    sentence: str
+
+
+def save(renderer: Renderer, document: DocumentWire, photograph: bytes | None = None) -> bytes:
+    """A project file.
+
+    Args:
+        renderer: Whose model it was made with.
+        document: Everything that is kept.
+        photograph: A PNG.
+
+    Raises:
+        DataError: The document or the photograph is too large or damaged.
+        LabelError: A class is not the model's.
+    """
+    space, synthesizer = renderer.space, renderer.synthesizer
+    layout = document.layout(space, renderer.limits.pixels)
+    about = About(model=synthesizer.hash, recipe=synthesizer.info.recipe, label_space=space)
+    entries = {
+        README: README_TEXT.encode(),
+        ABOUT: about.model_dump_json(indent=1).encode(),
+        DOCUMENT: document.json_bytes(),
+        **_maps(layout, space),
+    }
+    if photograph:
+        read_png(photograph, renderer.limits, "photograph")
+        entries[PHOTOGRAPH] = photograph
+    return archive.pack(entries)
+
+
+def _maps(layout: Layout, space: LabelSpace) -> dict[str, bytes]:
+    """The maps for people."""
+    maps = {INSTANCE: png_bytes(_ids(layout.instance)), COLOURS: png_bytes(colourise(layout.label, space))}
+    try:
+        values = space.to_values(layout.label)
+    except LabelError:  # no value stands for ignored pixels
+        return maps
+    if values.min() < 0:  # as Cityscapes' licence plate, which no file can hold
+        return maps
+    return {**maps, LABEL: png_bytes(values.astype(np.uint8 if values.max() < 256 else np.uint16))}
+
+
+def _ids(instance: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
+    return instance.astype(np.uint16) if 0 <= instance.min() and instance.max() < 2**16 else as_rgba(instance)
+
+
+def open_project(renderer: Renderer, content: bytes, limits: Limits | None = None) -> OpenedProject:
+    """A project from its file.
+
+    Raises:
+        DataError: It is no project, damaged, too large, or of another version.
+        LabelError: It was made with another model, which has classes that this one does not have.
+    """
+    limits = limits or renderer.limits
+    room = {DOCUMENT: limits.bytes, ABOUT: ABOUT_BYTES, PHOTOGRAPH: limits.bytes, README: ABOUT_BYTES}
+    allowed = {**room, LABEL: limits.bytes, INSTANCE: limits.bytes, COLOURS: limits.bytes}
+    found = archive.unpack(content, allowed, (DOCUMENT, ABOUT, PHOTOGRAPH))
+    if missing := [name for name in (ABOUT, DOCUMENT) if name not in found]:
+        raise DataError(f"The project lacks {missing[0]}, so it is none of gesso's editor. {archive.WRITTEN_WITH}")
+    about = _about(found[ABOUT])
+    document = DocumentWire.parse(found[DOCUMENT], "project's document")
+    photograph = found.get(PHOTOGRAPH)
+    url = None if photograph is None else png_url(read_png(photograph, limits, "photograph in the project"))
+    same = about.model == renderer.synthesizer.hash
+    sentence = "The project was made with this model."
+    if not same:
+        document, sentence = _adapted(document, about, renderer)
+    document.layout(renderer.space, limits.pixels)  # damaged maps are said now, not when they are drawn
+    return OpenedProject(document=document, photograph=url, sameModel=same, sentence=sentence)
+
+
+def _adapted(document: DocumentWire, about: About, renderer: Renderer) -> tuple[DocumentWire, str]:
+    """A document of another model, as far as this one can show it; and what to tell people."""
+    document = fit_classes(document, about.label_space, renderer.space, renderer.limits.pixels)
+    document, dropped = fit_styles(document, renderer.synthesizer)
+    told = (
+        f"{dropped} choices of style that this model does not know were left out"
+        if dropped
+        else "its styles may mean other things here"
+    )
+    return document, (
+        f"The project was made with another model ({about.recipe}, {about.model[:8]}), so its photograph will look "
+        f"different; {told}."
+    )
+
+
+def _about(content: bytes) -> About:
+    try:
+        document = json.loads(content)
+        written = document["format_version"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        raise DataError(f"{ABOUT} in the project is not what gesso writes. {archive.WRITTEN_WITH}") from None
+    if written != FORMAT:
+        raise DataError(
+            f"The project has format version {str(written)[:20]}, this gesso reads version {FORMAT}: update gesso, or open it "
+            "with the one that saved it."
+        )
+    try:
+        return About.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise DataError(f"{ABOUT} in the project: {place}: {first['msg'][:200]}. {archive.WRITTEN_WITH}") from None
+
+
+# ---------------------------------------------------------------------------------------------------------- addresses
+
+
+def router(renderer: Renderer, limits: Limits | None = None) -> APIRouter:
+    """Addresses below /api/project."""
+    limits = limits or renderer.limits
+    api = APIRouter(prefix="/api/project")
+
+    @api.post(
+        "/save", openapi_extra=FORM, response_class=Response, responses={200: {"content": {"application/zip": {}}}}
+    )
+    async def save_project(request: Request) -> Response:
+        """Save a project; the document may be a text field of any length, which FastAPI's own forms cut at 1 MB."""
+        async with request.form(max_files=16, max_fields=16, max_part_size=limits.bytes) as form:
+            document, photograph = (form.get(name) for name in ("document", "photograph"))
+            if document is None:
+                raise DataError("The form lacks the field document: the document as JSON.")
+            text = await document.read() if isinstance(document, Part) else document
+            picture = await photograph.read() if isinstance(photograph, Part) else None
+        return await run_in_threadpool(_saved, renderer, text, picture)
+
+    @api.post("/open")
+    def open_one(file: Annotated[UploadFile, File()]) -> OpenedProject:
+        """Open a project."""
+        return open_project(renderer, content_of(file), limits)
+
+    return api
+
+
+def _saved(renderer: Renderer, document: str | bytes, photograph: bytes | None) -> Response:
+    content = save(renderer, DocumentWire.parse(document), photograph)
+    headers = {"Content-Disposition": 'attachment; filename="project.zip"'}
+    return Response(content, media_type="application/zip", headers=headers)

@@ -1,0 +1,318 @@
+"""The model behind one lock: layouts and styles in, photographs out.
+
+Waiting requests are served by rank: live renders go before what people ask for once, that before crops and swatches. No rank
+waits forever: each step is worth so many later arrivals (`PATIENCE`), not all of them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+import json
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from gesso.checkpoints import Model
+from gesso.editor.security import PNG_MAGIC, Limits
+from gesso.errors import ConfigError, GessoError, LabelError, ModelFileError
+from gesso.labels import LabelSpace
+from gesso.pictures import Picture
+from gesso.synthesis.inputs import refuse_seed
+from gesso.synthesis.style import Style
+from gesso.synthesis.style_space import fitted
+from gesso.synthesis.synthesizer import PNG_KEY, Synthesizer
+
+IntArray = npt.NDArray[np.integer[Any]]
+SCALES = {1: 1, 0.5: 2, 0.25: 4}  # of a preview: every how many pixels one is taken
+PATIENCE = 8
+
+GONE: ContextVar[threading.Event | None] = ContextVar("gone", default=None)
+"""Set once the client of the request that runs here no longer waits for the answer."""
+
+
+class Priority(IntEnum):
+    """Who goes first."""
+
+    LIVE = 0
+    RENDER = 1
+    CROP = 2
+    SWATCH = 3
+
+
+class Abandoned(Exception):
+    """Nobody waits for this photograph any more."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A photograph.
+
+    Attributes:
+        picture: (H, W, 3) uint8.
+        milliseconds: Where the time went: "wait" for the model, and "model".
+        style: What was worn, as it goes into the record.
+    """
+
+    picture: Picture
+    milliseconds: dict[str, float]
+    style: Style | None = None
+
+
+class Turns:
+    """A lock that is handed on by rank, and within a rank in the order of arrival.
+
+    Attributes:
+        changed: Notified when somebody comes, or leaves.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self._queue: list[int] = []
+        self._arrivals = 0
+        self._taken = False
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._queue)
+
+    def wait_for(self, waiting: int, timeout: float) -> bool:
+        """Wait until so many wait, at most so many seconds; whether they do."""
+        with self.changed:
+            return self.changed.wait_for(lambda: len(self._queue) >= waiting, timeout)
+
+    @contextmanager
+    def taken(self, priority: Priority) -> Iterator[None]:
+        """Wait for one's turn, and have it inside."""
+        with self.changed:
+            self._arrivals += 1
+            ticket = (self._arrivals + PATIENCE * priority) * 2**32 + self._arrivals  # the latter makes it unique
+            heapq.heappush(self._queue, ticket)
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: not self._taken and self._queue[0] == ticket)
+            heapq.heappop(self._queue)
+            self._taken = True
+        try:
+            yield
+        finally:
+            with self.changed:
+                self._taken = False
+                self.changed.notify_all()
+
+
+class Renderer:
+    """The one way to the model.
+
+    Attributes:
+        synthesizer: The model; to be computed with inside `turn` alone.
+        space: Its classes.
+        limits: Of the layouts that it is given.
+        turns: Who waits for the model.
+        closed: Whether the editor ends.
+    """
+
+    def __init__(self, synthesizer: Synthesizer, limits: Limits | None = None) -> None:
+        """Put a model behind a lock.
+
+        Raises:
+            ConfigError: It takes pictures, not layouts.
+        """
+        self.space: LabelSpace = require_classes(synthesizer.label_space)
+        self.synthesizer = synthesizer
+        self.limits = limits or Limits()
+        self.closed = threading.Event()
+        self.turns = Turns()
+
+    def close(self) -> None:
+        """Let nobody compute any more; returns when what is being computed is done. A process must not end inside a model."""
+        self.closed.set()
+        with self.turns.taken(Priority.LIVE):
+            return
+
+    def refuse_closed(self) -> None:
+        """See that the editor goes on.
+
+        Raises:
+            ConfigError: It ends.
+        """
+        if self.closed.is_set():
+            raise ConfigError("The editor is being closed; start it again to go on.")
+
+    @contextmanager
+    def turn(self, priority: Priority = Priority.RENDER) -> Iterator[Synthesizer]:
+        """The model for oneself, inside; from threads alone, as it waits. Not to be nested.
+
+        Raises:
+            Abandoned: Who asked no longer waits.
+            ConfigError: The editor ends.
+        """
+        with self.turns.taken(priority):
+            self.refuse_closed()
+            gone = GONE.get()
+            if gone is not None and gone.is_set():
+                raise Abandoned
+            yield self.synthesizer
+
+    def render(
+        self,
+        label: IntArray,
+        instance: IntArray | None = None,
+        style: Style | None = None,
+        seed: int = 0,
+        scale: float = 1,
+        priority: Priority = Priority.RENDER,
+    ) -> Rendered:
+        """Photograph of a layout.
+
+        Args:
+            label: (H, W) class indices.
+            instance: (H, W) object ids; None derives them, as the Synthesizer does.
+            style: What was chosen. Choices for objects that the layout does not show are left out.
+            seed: Of what the style leaves open.
+            scale: 1, or 0.5 or 0.25 for a preview of that size.
+            priority: Who goes first.
+
+        Raises:
+            GessoError: As the Synthesizer; or the layout is too large, or the scale another.
+            Abandoned: Who asked no longer waits.
+        """
+        began = time.perf_counter()
+        with self.turn(priority):
+            wait = 1000 * (time.perf_counter() - began)
+            rendered = self.now(label, instance, style, seed, scale)
+        return replace(rendered, milliseconds={"wait": wait, **rendered.milliseconds})
+
+    def now(
+        self,
+        label: IntArray,
+        instance: IntArray | None = None,
+        style: Style | None = None,
+        seed: int = 0,
+        scale: float = 1,
+    ) -> Rendered:
+        """Like `render`, for those who have the turn already."""
+        start = time.perf_counter()
+        self.limits.refuse_size(*self._size(label), "layout")
+        label, instance = reduced(label, scale), None if instance is None else reduced(instance, scale)
+        worn = self.fitting(style, label, instance)
+        picture = self.synthesizer(label, instance, worn, seed)
+        return Rendered(picture, {"model": 1000 * (time.perf_counter() - start)}, worn)
+
+    def fitting(self, style: Style | None, label: IntArray, instance: IntArray | None) -> Style | None:
+        """The style as the model takes it for a layout.
+
+        Choices for objects that the layout does not show are left out: they are hidden behind others, or outside. Models without
+        style take none; one that chooses nothing means that.
+
+        Raises:
+            StyleError: An id is ambiguous.
+            ConfigError: The seed is out of range.
+        """
+        if style is None:
+            return None
+        refuse_seed(style.seed or 0)
+        if self.synthesizer.style_kind is None and style == Style(seed=style.seed):
+            return None
+        space = self.synthesizer.style_space
+        if space is None or not style.instances:
+            return style
+        return fitted(style, self.synthesizer.objects(label, instance), space)
+
+    @staticmethod
+    def _size(label: IntArray) -> tuple[int, int]:
+        if label.ndim != 2:
+            raise LabelError(f"A layout is (H, W); an array of shape {label.shape} came.")
+        return label.shape[0], label.shape[1]
+
+
+def reduced(values: IntArray, scale: float) -> IntArray:
+    """A map at a smaller scale: of each square of pixels one near its middle.
+
+    Raises:
+        ConfigError: The scale is not 1, 0.5 or 0.25.
+    """
+    if scale not in SCALES:
+        raise ConfigError(f"The scale is {scale:g}; give 1, 0.5 or 0.25.")
+    step = SCALES[scale]
+    rows, columns = (min(step // 2, length - 1) for length in values.shape)
+    return values[rows::step, columns::step]
+
+
+# --------------------------------------------------------------------------------------------- what models are taken
+
+
+def require_classes(space: LabelSpace | None) -> LabelSpace:
+    """The classes of a model.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    if space is None:
+        raise ConfigError(
+            "The editor paints layouts, but this model has no classes in its file: it was trained on pictures, not label maps. "
+            "Give one that was trained on label maps; gesso info says what a model takes."
+        )
+    return space
+
+
+def refuse_broken(model: Model, path: object) -> None:
+    """See that a model can be edited with: that it has classes, and no weight that is not a number.
+
+    Raises:
+        GessoError: It has none, or some; the message names the first such tensor.
+    """
+    try:
+        require_classes(model.info.label_space)
+    except GessoError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    networks = ((f"{n}.{key}", tensor) for n, net in model.networks.items() for key, tensor in net.state_dict().items())
+    styles = ((f"styles.{key}", tensor) for key, tensor in model.styles.items())
+    for name, tensor in (*networks, *styles):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            count = int((~torch.isfinite(tensor)).sum())
+            raise ModelFileError(
+                f"{path}: tensor {name} holds {count} of {tensor.numel()} values that are infinite or no numbers, so every "
+                "photograph would be spoilt: training diverged, or the file is damaged. Use an earlier state of the run, or "
+                "another copy."
+            )
+
+
+# -------------------------------------------------------------------------------------------------------- as files
+
+
+def encode_png(picture: Picture, record: Mapping[str, Any] | None = None) -> bytes:
+    """A picture as PNG, with its record in a text chunk, as `gesso.synthesis.synthesizer.save_png` writes it."""
+    chunks = PngInfo()
+    if record is not None:
+        chunks.add_itxt(PNG_KEY, json.dumps(record))
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG", pnginfo=chunks)
+    return content.getvalue()
+
+
+def encode_quickly(picture: Picture) -> bytes:
+    """A picture (H, W, 3) uint8 as a PNG that is stored, not compressed: half a millisecond per 100,000 pixels at most."""
+    height, width, _ = picture.shape
+    rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # each begins with the number of its filter: none
+    rows[:, 1:] = picture.reshape(height, 3 * width)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data, 0)), (b"IEND", b""))
+    return PNG_MAGIC + b"".join(map(_chunk, *zip(*parts, strict=True)))
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))

@@ -1,0 +1,120 @@
+// Autosave: what is painted goes into the browser's database, each tab under its own key, and is offered at the next start.
+
+import { fromWire, toWire } from "../model/document.js";
+import { thumbnailBlob } from "../panels/pictures.js";
+import { Drafts } from "./drafts.js";
+
+/** @import { App } from "../app.js" */
+/** @import { Draft } from "./drafts.js" */
+
+const REST = 300; // ms after the last change
+const THUMBNAIL = 192; // pixels of the longer side
+const LONGEST = 5000; // ms that changes may wait while they go on
+
+/** @type {WeakMap<App, Autosave>} */
+const savers = new WeakMap();
+
+/** What keeps the drafts of a page. @param {App} app @returns {Autosave} */
+export function autosaveOf(app) {
+  const saver = savers.get(app) ?? new Autosave(app);
+  savers.set(app, saver);
+  return saver;
+}
+
+/** Keep drafts of what is painted. @param {App} app */
+export const keepAutosave = (app) => autosaveOf(app).start();
+
+export class Autosave {
+  /** This page's own draft: a new name at every start, so that two tabs never write the same one. */
+  #key = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  #drafts = new Drafts();
+  #dirty = false;
+  #since = 0;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #timer;
+  /** @type {Blob|null} */
+  #thumbnail = null;
+  /** What this page went on with. @type {Draft|null} */
+  #resumed = null;
+
+  /** @param {App} app */
+  constructor(app) {
+    this.app = app;
+    /** Drafts of earlier visits, newest first; empty where the browser keeps none. @type {Promise<Draft[]>} */
+    this.found = this.#find();
+  }
+
+  start() {
+    const { app } = this;
+    app.on("document", () => this.#changed());
+    app.on("picture", () => this.#picture());
+    addEventListener("pagehide", () => this.flush());
+    document.addEventListener("visibilitychange", () => document.hidden && this.flush());
+  }
+
+  async #find() {
+    const { hash, classes } = this.app.model;
+    try {
+      await this.#drafts.open();
+      await this.#drafts.prune();
+      return await this.#drafts.fitting(hash, classes);
+    } catch {
+      this.app.say("This browser keeps no drafts (a private window, or storage is blocked): save the project before you leave.");
+      return [];
+    }
+  }
+
+  /** Go on with a draft. Its objects get keys of this session. @param {Draft} draft */
+  async resume(draft) {
+    const document = await fromWire(await toWire(draft.document), this.app.model.classes);
+    this.app.replaceDocument(document, { keepHistory: !this.app.empty, what: "Continue" });
+    this.#resumed = draft;
+    this.app.say("Continued where you left off.");
+  }
+
+  #changed() {
+    if (this.app.empty) return;
+    const now = performance.now();
+    if (!this.#dirty) this.#since = now;
+    this.#dirty = true;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.flush(), Math.max(0, Math.min(REST, this.#since + LONGEST - now)));
+  }
+
+  async #picture() {
+    if (this.app.picture?.document !== this.app.document || this.app.empty) return;
+    const first = this.#thumbnail === null;
+    this.#thumbnail = await thumbnailBlob(this.app.picture.bitmap, THUMBNAIL);
+    if (first) this.#changed(); // the draft was written without one
+  }
+
+  /** Write now what is not written yet. */
+  async flush() {
+    clearTimeout(this.#timer);
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    const { document, model } = this.app;
+    const { hash, classes } = model;
+    try {
+      const key = `${hash}:${this.#key}`;
+      await this.#drafts.save({
+        key, version: 1, hash, classes, saved: Date.now(), name: document.name, thumbnail: this.#thumbnail, document,
+      });
+      await this.#replaced();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  /** What was gone on with is now in this page's draft; unless its own page still writes it. */
+  async #replaced() {
+    const old = this.#resumed;
+    this.#resumed = null;
+    if (old && (await this.#drafts.get(old.key))?.saved === old.saved) await this.#drafts.remove(old.key);
+  }
+
+  #failed(/** @type {unknown} */ error) {
+    const full = error instanceof DOMException && error.name === "QuotaExceededError";
+    if (full) this.app.say("The browser's storage is full: drafts are not kept. Save the project.", { kind: "error" });
+  }
+}

@@ -1,0 +1,102 @@
+// Objects of the dataset's layouts, to be set down with a click.
+
+import { pasteMask } from "../model/edits.js";
+import { tight } from "../model/masks.js";
+import { decode, fromBase64 } from "../model/png.js";
+import * as api from "../net/api.js";
+import { button, iconButton, labelled, make } from "./elements.js";
+import { Menu } from "./menu.js";
+import { perform } from "./object_edits.js";
+import { pointing } from "./pointing.js";
+
+/** @import { App } from "../app.js" */
+/** @import { Mask, Point } from "../model/types.js" */
+
+/** @typedef {{class: number, width: number, height: number, thumbnail: string}} Item */
+
+/** @param {HTMLElement} header @param {App} app */
+export function mountLibrary(header, app) {
+  if (!app.model.library) return;
+  const panel = make("div", { class: "menu library" });
+  /** @type {Promise<Item[]>|null} */
+  let items = null;
+  const opener = button("Add …", () => {
+    menu.toggle();
+    items ??= api.library();
+    items.then((found) => fill(panel, app, found, () => menu.close()), (error) => {
+      items = null;
+      menu.close();
+      app.say(error.message, { kind: "error" });
+    });
+  }, { class: "small", title: "Add an object from the dataset's layouts" });
+  const menu = new Menu(opener, panel);
+  header.append(opener, panel);
+}
+
+/** @param {HTMLElement} panel @param {App} app @param {Item[]} items @param {() => void} close */
+function fill(panel, app, items, close) {
+  if (panel.childElementCount) return;
+  const classes = [...new Set(items.map((item) => item.class))].sort((one, other) => one - other);
+  const select = make("select", {}, make("option", { value: "" }, "all"),
+    ...classes.map((index) => make("option", { value: index }, app.classOf(index).name)));
+  const grid = make("div", { class: "thumbs library-grid" });
+  const show = () => grid.replaceChildren(...items.flatMap((item, number) => (
+    select.value && Number(select.value) !== item.class ? [] : [thumb(app, item, number, close)])));
+  select.addEventListener("change", show);
+  panel.append(make("div", { class: "row library-head" }, labelled("Material", select),
+    iconButton("close", "Close the library", close)), grid);
+  show();
+  select.focus();
+}
+
+/** @param {App} app @param {Item} item @param {number} number @param {() => void} close */
+function thumb(app, item, number, close) {
+  const name = app.classOf(item.class).name;
+  const words = `${name}, ${item.width} × ${item.height} px`;
+  const picture = make("img", { src: item.thumbnail, alt: words, loading: "lazy" });
+  return make("button", { type: "button", class: "thumb", title: words, on: { click: async () => {
+    close();
+    try {
+      const found = await api.libraryItem(number);
+      place(app, found.class ?? item.class, await maskOf(found), name);
+    } catch (error) {
+      app.say(error instanceof Error ? error.message : String(error), { kind: "error" });
+    }
+  } } }, picture);
+}
+
+/** @param {any} wire @returns {Promise<Mask>} */
+async function maskOf(wire) {
+  const { width, height, data } = await decode(fromBase64((wire.mask?.mask) ?? wire.mask));
+  const mask = tight(Uint8Array.from(data, (value) => Number(value > 127)), width, height);
+  if (!mask) throw new Error("This object of the library has no pixels.");
+  return mask;
+}
+
+/** Carry an object over the layout until it is set down. @param {App} app @param {number} index @param {Mask} mask @param {string} name */
+function place(app, index, mask, name) {
+  /** @type {Point|null} */
+  let wanted = null;
+  const preview = () => {
+    if (wanted) app.preview(pasteMask(app.document, mask, index, wanted.x, wanted.y).document);
+    wanted = null;
+  };
+  pointing(app, {
+    words: `Click where the ${name} stands (Enter: in the middle).`,
+    over: (point) => {
+      if (!wanted) requestAnimationFrame(preview);
+      wanted = point;
+    },
+    take: ({ x, y }) => {
+      perform(app, `Add ${name}`, (document) => {
+        const made = pasteMask(document, mask, index, x, y);
+        return { document: made.document, select: [made.key] };
+      });
+      return true;
+    },
+    end: () => {
+      wanted = null;
+      app.preview(null);
+    },
+  });
+}

@@ -1,0 +1,121 @@
+// Opening what people have. Whatever it was, the painting before it is one undo away; what cannot be opened leaves it alone.
+
+import { fromWire } from "../model/document.js";
+import { replaceInstances } from "../model/edits.js";
+import { fromBase64 } from "../model/png.js";
+import * as api from "../net/api.js";
+import { setSource } from "./source.js";
+
+/** @import { App } from "../app.js" */
+/** @import { Document } from "../model/types.js" */
+
+export const KINDS = /** @type {const} */ ({
+  photograph: { name: "photograph", accept: "image/png,image/jpeg", open: openPhotograph },
+  labels: { name: "label map", accept: "image/png", open: openLabels },
+  instances: { name: "instance map", accept: "image/png", open: openInstances },
+  project: { name: "project", accept: ".zip,application/zip", open: openProject },
+});
+/** @typedef {keyof typeof KINDS} Kind */
+
+const SLOW = 400; // ms after which the page says that it is still at it
+
+/** Open a file as what it is said to be. @param {App} app @param {Kind} kind @param {File} file @returns {Promise<boolean>} whether it was opened */
+export function openFile(app, kind, file) {
+  return attempt(app, `Opening ${file.name} …`, async () => {
+    const { bytes } = app.model.limits;
+    if (file.size > bytes) {
+      throw new Error(`${file.name} has ${(file.size / 2 ** 20).toFixed(1)} MiB; allowed are ${(bytes / 2 ** 20).toFixed(0)} MiB. Reduce it first.`);
+    }
+    await KINDS[kind].open(app, file);
+  });
+}
+
+/** Do something that may take a while or fail; whether it did not. @param {App} app @param {string} words @param {() => Promise<void>} act */
+export async function attempt(app, words, act) {
+  const timer = setTimeout(() => app.say(words), SLOW);
+  try {
+    await act();
+    return true;
+  } catch (error) {
+    app.say(error instanceof Error ? error.message : String(error), { kind: "error" });
+    return false;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Show an opened document. @param {App} app @param {Document} document @param {string} what @param {Blob|null} [photograph] */
+export function show(app, document, what, photograph = null) {
+  app.replaceDocument(document, { keepHistory: !app.empty, what });
+  setSource(app, photograph);
+}
+
+/** A picture of a data URL. @param {string} url */
+export const blobOf = (url) => api.png(fromBase64(url.slice(url.indexOf(",") + 1)));
+
+/** @param {App} app @param {File} file */
+async function openPhotograph(app, file) {
+  const { document, photograph } = await api.openPhotograph(file);
+  if (!document) {
+    throw new Error(`No layout is known for ${file.name}: it is none of the dataset's photographs, and no segmenter was given. `
+      + "Start with gesso edit MODEL --segmenter FILE, or open a label map.");
+  }
+  show(app, await fromWire(document, app.model.classes), `Open ${file.name}`, blobOf(photograph));
+}
+
+/** @param {App} app @param {File} file */
+async function openLabels(app, file) {
+  const opened = await api.openLabels(file);
+  show(app, await fromWire(opened, app.model.classes), `Open ${file.name}`);
+  const { sentence, unknown = [] } = opened.report ?? {};
+  if (sentence) app.say(sentence, { kind: unknown.length ? "error" : "info" });
+}
+
+/** @param {App} app @param {File} file */
+async function openInstances(app, file) {
+  const before = app.document;
+  const other = await fromWire(await api.openInstances(file, before), app.model.classes);
+  if (app.document !== before) throw new Error("The layout was changed meanwhile; open the instance map again.");
+  app.apply(`Objects of ${file.name}`, (document) => replaceInstances(document, other), { select: [] });
+  app.say(`The layout now has the ${other.objects.length} objects of ${file.name}.`);
+}
+
+/** @param {App} app @param {File} file */
+async function openProject(app, file) {
+  await showProject(app, await api.openProject(file), `Open ${file.name}`);
+}
+
+/** @param {App} app @param {{document: any, sentence: string, sameModel: boolean}} opened @param {string} what */
+export async function showProject(app, { document, sentence, sameModel }, what) {
+  show(app, await fromWire(document, app.model.classes), what);
+  if (sentence) app.say(sentence, { kind: sameModel ? "info" : "error" });
+}
+
+/** What a dropped file probably is. @param {File} file @returns {Promise<Kind>} */
+export async function guess(file) {
+  const head = new Uint8Array(await file.slice(0, 33).arrayBuffer());
+  if (head[0] === 0x50 && head[1] === 0x4b) return "project";
+  const png = head[0] === 0x89 && head[1] === 0x50;
+  if (!png) return "photograph";
+  const colourType = head[25];
+  if (colourType === 0 || colourType === 3) return "labels"; // gray, or with a palette
+  return (await fewColours(file)) ? "labels" : "photograph";
+}
+
+const MOST_COLOURS = 260; // of a label map in colours
+const LOOKED_AT = 256; // pixels of a side: cut out of the middle, not reduced, which would mix colours
+
+/** Whether a picture has only flat colours, as maps have. @param {File} file */
+async function fewColours(file) {
+  try {
+    const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
+    const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.min(LOOKED_AT, side));
+    const context = new OffscreenCanvas(width, height).getContext("2d");
+    if (!context) return false;
+    context.drawImage(bitmap, (bitmap.width - width) >> 1, (bitmap.height - height) >> 1, width, height, 0, 0, width, height);
+    const pixels = new Uint32Array(context.getImageData(0, 0, width, height).data.buffer);
+    return new Set(pixels).size <= Math.min(MOST_COLOURS, (width * height) / 8);
+  } catch {
+    return false;
+  }
+}

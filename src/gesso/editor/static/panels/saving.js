@@ -1,0 +1,69 @@
+// Saving what was made: the photograph with its record, the maps, and the whole project.
+
+import { toWire } from "../model/document.js";
+import { encodeGray16, encodeGray8, encodeRGB, encodeRGBA32 } from "../model/png.js";
+import * as api from "../net/api.js";
+import { liveOf } from "../net/live.js";
+import { flat } from "../view/layout_bitmap.js";
+import { attempt } from "./opening.js";
+import { colours, download, fileName } from "./pictures.js";
+
+/** @import { App } from "../app.js" */
+
+/** @param {App} app @param {string} ending @param {() => Promise<Blob>} make */
+function save(app, ending, make) {
+  return attempt(app, "Saving …", async () => {
+    const name = fileName(app.document.name, ending);
+    download(await make(), name);
+    app.say(`Saved as ${name}.`);
+  });
+}
+
+/** The photograph in full, with the record in it by which it can be made again. @param {App} app */
+export const savePhotograph = (app) => save(app, ".png",
+  async () => (await api.render({ document: app.document, model: app.model }, 1)).blob);
+
+/** The layout in the values of the dataset's label files. @param {App} app */
+export const saveLabels = (app) => save(app, "-labels.png", async () => {
+  const { width, height } = app.document;
+  const { classes } = app.model;
+  const table = Int32Array.from([...classes.map(({ value }) => value), ignoredValue(app)]);
+  const { label } = flat(app.document);
+  const values = Int32Array.from(label, (index) => table[Math.min(index, classes.length)]);
+  const impossible = values.find((value) => value < 0 || value > 65535);
+  if (impossible !== undefined) {
+    const owner = classes.find(({ value }) => value === impossible)?.name;
+    throw new Error(`The label files of this dataset use ${impossible} for ${owner}, which no PNG can hold: give those pixels another material, or save the project.`);
+  }
+  const wide = values.some((value) => value > 255);
+  return api.png(wide ? await encodeGray16(Uint16Array.from(values), width, height) : await encodeGray8(Uint8Array.from(values), width, height));
+});
+
+/** What stands for ignored pixels in label files. @param {App} app */
+function ignoredValue({ model }) {
+  const { ignoredValue: value = 255 } = /** @type {{ignoredValue?: number}} */ (model);
+  return value;
+}
+
+/** The layout in the colours of its classes. @param {App} app */
+export const saveColours = (app) => save(app, "-colours.png", async () => {
+  const { width, height } = app.document;
+  const pixels = colours(app.document);
+  const rgb = new Uint8Array(3 * width * height);
+  for (let place = 0; place < width * height; place += 1) rgb.set(pixels.subarray(4 * place, 4 * place + 3), 3 * place);
+  return api.png(await encodeRGB(rgb, width, height));
+});
+
+/** The ids of the objects: 16 bits of gray, or where they do not fit the four bytes of 32 as RGBA. @param {App} app */
+export const saveInstances = (app) => save(app, "-instances.png", async () => {
+  const { width, height } = app.document;
+  const { instance } = flat(app.document);
+  const fits = instance.every((id) => id >= 0 && id < 65536);
+  return api.png(fits ? await encodeGray16(Uint16Array.from(instance), width, height) : await encodeRGBA32(instance, width, height));
+});
+
+/** Everything, in one file that opens again exactly. @param {App} app */
+export const saveProject = (app) => save(app, ".zip", async () => {
+  const bytes = liveOf(app)?.settled ? app.picture?.bytes : undefined;
+  return api.saveProject(await toWire(app.document), bytes ? api.png(bytes) : null);
+});

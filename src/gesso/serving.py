@@ -1,0 +1,79 @@
+"""What every page that gesso serves needs: an address to listen at, names by which it may be called, a quiet server."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from typing import Any
+
+import uvicorn
+
+from gesso.errors import ConfigError
+
+
+def known_host(host: str, names: tuple[str, ...]) -> bool:
+    """Whether a Host header names this server: localhost, an address in numbers, or one of `names`.
+
+    Other names are refused, so that a foreign page whose name was made to point here (DNS rebinding) cannot read anything.
+    """
+    parts = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::\d+)?", host.lower())
+    name = parts and (parts[1] or parts[2])
+    if name in ("localhost", *map(str.lower, names)):
+        return True
+    return _address(name or "") is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen at is reached from this computer alone."""
+    address = _address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that waits for browsers.
+
+    Raises:
+        ConfigError: The address is taken, or not this computer's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+        found.listen(2048)  # from here on browsers wait instead of failing, so that the address can be told
+    except (OSError, OverflowError) as error:
+        found.close()
+        raise ConfigError(
+            f"--host {host} --port {port} cannot be listened at ({error}): give another port (0 takes a free one), or "
+            "an address of this computer."
+        ) from None
+    return found
+
+
+def url_of(listening: socket.socket) -> str:
+    """Where a browser on this computer finds a page, or on any where it listens at one address: http://127.0.0.1:8765/."""
+    host, port = listening.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
+
+
+def http_server(app: Any, **settings: Any) -> uvicorn.Server:
+    """uvicorn, quiet, and without websockets if `settings` (those of uvicorn.Config) do not say otherwise."""
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        **{"ws": "none", **settings},
+    )
+    return uvicorn.Server(config)

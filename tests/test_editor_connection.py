@@ -1,0 +1,250 @@
+"""The editor's page and its server: drafts, tabs, a server that goes away, no WebSocket, late answers, previews."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
+
+from gesso.checkpoints import load_model
+from gesso.data import layouts
+from gesso.synthesis.synthesizer import Synthesizer, load
+from paged import (
+    IS_RIGHT,
+    PHOTOGRAPH,
+    launched,
+    look,
+    press,
+    row,
+    served,
+    served_apart,
+    somebody,
+    start,
+    visit,
+)
+from styled import (
+    LEFT,
+    RIGHT,
+    clusters,
+    mirrored,
+    write_scenes,
+    write_styled_model,
+)
+from whole_styled import write_spade_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    with somebody(chromium) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def listing(tmp_path_factory: pytest.TempPathFactory) -> layouts.Listing:
+    return layouts.find(write_scenes(tmp_path_factory.mktemp("data") / "scenes"), "val")
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_styled_model(tmp_path_factory.mktemp("model") / "model.safetensors", styles=clusters())
+
+
+@pytest.fixture(scope="module")
+def address(model_file: Path, listing: layouts.Listing) -> Iterator[str]:
+    """The editor with the model that shows what is worn."""
+    with served(Synthesizer(mirrored(load_model(model_file))), listing=listing) as found:
+        yield found
+
+
+# ------------------------------------------------------------------------------------------------------------- drafts
+
+
+def test_a_reload_goes_on_where_one_was(context: BrowserContext, address: str) -> None:
+    page = start(context, address)
+    row(page, f"car {LEFT}").click()
+    press(page, "Delete (Del)")
+    photo = look(page)
+    page.reload()  # at once: what was painted is written while the page goes away
+    page.locator(".card.draft").click()
+    expect(page.locator(".objects li")).to_have_count(2)
+    assert (look(page) == photo).all()
+
+
+def test_two_tabs_do_not_overwrite_each_other(context: BrowserContext, address: str) -> None:
+    tabs = [start(context, address, example) for example in ("one", "two")]
+    for page, name in zip(tabs, (f"car {LEFT}", "car 99"), strict=True):
+        row(page, name).click()
+        press(page, "Delete (Del)")
+    photos = [look(page) for page in tabs]
+    assert (photos[0] != photos[1]).any()
+    tabs[1].wait_for_timeout(700)  # a draft is written a moment after the last change
+    for page in tabs:
+        page.close(run_before_unload=True)
+    again = visit(context, address)
+    drafts = again.locator(".card.draft")
+    expect(drafts).to_have_count(2)
+    drafts.first.click()
+    expect(row(again, f"car {LEFT}")).to_be_visible()  # of the tab that was painted in last
+    assert (look(again) == photos[1]).all()
+    again.wait_for_timeout(700)  # now it is this tab's
+    other = visit(context, address)
+    other.locator(".card.draft").nth(1).click()
+    assert (look(other) == photos[0]).all()
+
+
+# -------------------------------------------------------------------------------------------------------- the server
+
+
+@pytest.mark.parametrize("lost", ["killed", pytest.param("killed without a socket", marks=pytest.mark.slow)])
+def test_a_server_that_comes_back_finds_nothing_lost(
+    context: BrowserContext, model_file: Path, listing: layouts.Listing, lost: str
+) -> None:
+    if lost == "killed without a socket":
+        context.add_init_script("delete window.WebSocket")
+    with served_apart(model_file, listing.root) as (address, process):
+        page = start(context, address)
+        before = look(page)
+        process.kill()
+        process.wait()
+        row(page, f"car {RIGHT}").click()
+        press(page, "Delete (Del)")
+        banner = page.locator(".banner")
+        expect(banner).to_contain_text("The server is gone")
+        row(page, f"car {LEFT}").click()
+        press(page, "Move right (Shift: by 10)")
+        assert page.evaluate(PHOTOGRAPH) is None
+    with served_apart(model_file, listing.root, int(address.rsplit(":", 1)[1])):
+        expect(page.locator(".toast", has_text="Nothing was lost")).to_be_visible(timeout=20_000)
+        expect(banner).to_be_hidden()
+        assert (look(page) != before).any()
+        expect(page.locator(".objects li")).to_have_count(2)
+        page.keyboard.press("Control+z")
+        page.keyboard.press("Control+z")
+        assert (look(page) == before).all()
+
+
+def test_another_model_in_its_place_is_said(
+    tmp_path: Path, context: BrowserContext, model_file: Path, listing: layouts.Listing
+) -> None:
+    with served(load(model_file, "cpu"), listing=listing) as address:
+        page = start(context, address)
+        row(page, f"car {RIGHT}").click()
+        press(page, "Delete (Del)")
+        look(page)
+    expect(page.locator(".banner")).to_be_visible()
+    with served(load(write_spade_model(tmp_path / "m.safetensors"), "cpu"), int(address.rsplit(":", 1)[1])):
+        toast = page.locator(".toast", has_text="another model")
+        expect(toast).to_be_visible(timeout=20_000)
+        toast.get_by_role("button", name="Load the page again").click()
+        page.locator(".card.draft", has_text="with another model").click()
+        expect(page.locator(".objects li")).to_have_count(2)
+        look(page)
+
+
+@pytest.mark.parametrize("how", ["missing", "blocked"])
+def test_without_a_websocket_plain_requests_do(context: BrowserContext, address: str, how: str) -> None:
+    if how == "missing":
+        context.add_init_script("delete window.WebSocket")
+    else:
+        context.route_web_socket("**/api/live", lambda route: route.close())
+    page = start(context, address)
+    first = look(page)
+    expect(page.locator(".toast", has_text="WebSocket")).to_have_count(1)
+    row(page, f"car {LEFT}").click()
+    press(page, "Delete (Del)")
+    assert (look(page) != first).any()
+    page.keyboard.press("Control+z")
+    assert (look(page) == first).all()
+    expect(page.locator(".toast", has_text="WebSocket")).to_have_count(1)
+
+
+def test_an_answer_that_comes_late_is_not_shown_as_the_newest(context: BrowserContext, address: str) -> None:
+    """The answer of the first request after the start is held back until that of the second was shown."""
+    page, held = start_held(context, address)
+    first = look(page)
+    held.begin()
+    row(page, f"car {LEFT}").click()
+    press(page, "Delete (Del)")
+    page.wait_for_timeout(300)
+    assert page.evaluate(PHOTOGRAPH) is None, "the old photograph is not taken for the new layout's"
+    row(page, f"car {RIGHT}").click()
+    press(page, "Delete (Del)")
+    photo = look(page)
+    assert held.release() == 1
+    page.wait_for_timeout(300)
+    assert (look(page) == photo).all()
+    assert (photo[IS_RIGHT] != first[IS_RIGHT]).any()
+
+
+class Held:
+    """The server's answers on their way to the page: the first after `begin` is kept until `release`."""
+
+    def __init__(self) -> None:
+        self.waiting: list[bytes | str] = []
+        self._next = False
+        self._route: WebSocketRoute | None = None
+
+    def route(self, route: WebSocketRoute) -> None:
+        self._route = route
+        route.connect_to_server().on_message(self._came)
+
+    def _came(self, message: bytes | str) -> None:
+        if self._next:
+            self.waiting.append(message)
+        elif self._route:
+            self._route.send(message)
+        self._next = False
+
+    def begin(self) -> None:
+        self._next = True
+
+    def release(self) -> int:
+        assert self._route
+        for message in self.waiting:
+            self._route.send(message)
+        return len(self.waiting)
+
+
+def start_held(context: BrowserContext, address: str) -> tuple[Page, Held]:
+    held = Held()
+    context.route_web_socket("**/api/live", held.route)
+    return start(context, address), held
+
+
+def test_previews_come_while_a_stroke_is_drawn(context: BrowserContext, address: str) -> None:
+    """Four a second or more, smaller ones where needed, and the full photograph once the pointer rests."""
+    page = start(context, address)
+    look(page)
+    shown = page.evaluate(
+        """async () => {
+            const { gesso: app } = window;
+            const { setSeed } = await import("/model/edits.js");
+            const seen = [];
+            const stop = app.on("picture", () => seen.push(app.picture.document.styles.seed));
+            const start = performance.now();
+            for (let step = 1; performance.now() - start < 2000; step += 1) {
+                app.preview(setSeed(app.document, step));
+                await new Promise((resolve) => setTimeout(resolve, 16));
+            }
+            const during = [...seen];
+            const last = app.shown;
+            const there = () => app.picture.document === last && app.picture.scale === 1;
+            while (!there()) await new Promise((resolve) => setTimeout(resolve, 20));
+            stop();
+            app.preview(null);
+            return during;
+        }"""
+    )
+    assert len(shown) >= 8, shown
+    assert shown == sorted(shown), "never an older one after a newer one"
+    assert page.wait_for_function(PHOTOGRAPH), "a stroke that is given up leaves the photograph of the layout"

@@ -1,0 +1,166 @@
+"""Files in the editor's page: what is opened, what is refused, what is saved, and that it opens again."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect
+
+from gesso.checkpoints import load_model
+from gesso.data import layouts
+from gesso.labels import colourise
+from gesso.synthesis.synthesizer import Synthesizer
+from paged import (
+    launched,
+    look,
+    offer,
+    pixels,
+    png,
+    press,
+    row,
+    saved,
+    served,
+    somebody,
+    start,
+    visit,
+)
+from styled import (
+    LEFT,
+    RIGHT,
+    SPACE,
+    clusters,
+    mirrored,
+    photograph,
+    scene,
+    write_scenes,
+    write_styled_model,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    with somebody(chromium) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def listing(tmp_path_factory: pytest.TempPathFactory) -> layouts.Listing:
+    return layouts.find(write_scenes(tmp_path_factory.mktemp("data") / "scenes"), "val")
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_styled_model(tmp_path_factory.mktemp("model") / "model.safetensors", styles=clusters())
+
+
+@pytest.fixture(scope="module")
+def address(model_file: Path, listing: layouts.Listing) -> Iterator[str]:
+    """The editor with the model that shows what is worn."""
+    with served(Synthesizer(mirrored(load_model(model_file))), listing=listing) as found:
+        yield found
+
+
+def test_a_project_opens_again_with_equal_bytes(context: BrowserContext, address: str) -> None:
+    page = start(context, address)
+    row(page, f"car {RIGHT}").click()
+    page.locator(".strip .thumb").nth(4).click()
+    page.locator(".object-tools").get_by_label("Material").select_option(label="person")
+    press(page, f"Hide car {LEFT}")
+    press(page, "Randomise all")
+    look(page)
+    before, project = saved(page, "Photograph"), saved(page, "Project")
+    assert "document.json" in zipfile.ZipFile(io.BytesIO(project)).namelist()
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    offer(page, "Project", "painted.zip", project)
+    expect(row(page, f"car {LEFT}")).to_contain_text("hidden")
+    look(page)
+    assert saved(page, "Photograph") == before
+    again = zipfile.ZipFile(io.BytesIO(saved(page, "Project")))
+    assert again.read("document.json") == zipfile.ZipFile(io.BytesIO(project)).read("document.json")
+
+
+def test_maps_are_saved_as_they_are_meant(context: BrowserContext, address: str) -> None:
+    page = start(context, address)
+    label, instance = scene()
+    assert (pixels(saved(page, "Label map")) == SPACE.to_values(label)).all()
+    assert (pixels(saved(page, "Colour map"))[..., :3] == colourise(label, SPACE)).all()
+    ids = pixels(saved(page, "Instance map"))
+    things = np.isin(label, SPACE.things)
+    assert (ids[things] == instance[things]).all()
+    assert len(np.unique(ids)) == len(np.unique(instance))
+
+
+def test_maps_and_photographs_open(context: BrowserContext, address: str) -> None:
+    page = start(context, address, "two")
+    label, instance = scene()
+    offer(page, "Label map", "street.png", png(colourise(label, SPACE)))
+    expect(
+        page.locator(".toast", has_text="street.png").or_(page.locator(".toast", has_text="colours"))
+    ).to_be_visible()
+    assert page.evaluate("() => window.gesso.document.objects.length") == 2, "cars that touch are one"
+    offer(page, "Instance map", "ids.png", png(instance.astype(np.uint16)))
+    page.wait_for_function("() => window.gesso.document.objects.length === 3")
+    offer(page, "Photograph", "one.png", png(photograph(RIGHT)))
+    expect(row(page, f"car {RIGHT}")).to_be_visible()
+    offer(page, "Photograph", "unknown.png", png(photograph(3)))
+    expect(page.get_by_role("alert").filter(has_text="--segmenter")).to_be_visible()
+    expect(row(page, f"car {RIGHT}")).to_be_visible()
+    for _ in range(3):
+        page.keyboard.press("Control+z")
+    expect(row(page, "car 99")).to_be_visible()
+
+
+def test_hostile_files_say_one_thing_and_leave_the_painting(context: BrowserContext, address: str) -> None:
+    page = start(context, address)
+    look(page)
+    page.evaluate("() => { window.before = window.gesso.document; }")
+    cut = png(SPACE.to_values(scene()[0]).astype(np.uint8))[:-30]
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("document.json", bytes(2**27))
+    huge = png(np.zeros((1, 30_000), dtype=np.uint8))
+    hostile = [
+        ("Label map", "cut.png", cut),
+        ("Label map", "huge.png", huge),
+        ("Photograph", "script.png", b"<svg onload=alert(1)>"),
+        ("Project", "bomb.zip", bomb.getvalue()),
+        ("Instance map", "small.png", png(np.zeros((3, 3), dtype=np.uint8))),
+    ]
+    for item, name, content in hostile:
+        offer(page, item, name, content)
+        toast = page.locator(".notes .toast.error")
+        expect(toast).to_have_count(1)
+        assert 20 < len(toast.locator(".text").inner_text()) < 600
+        toast.get_by_role("button", name="Close this message").click()
+        expect(toast).to_have_count(0)
+        assert page.evaluate("() => window.before === window.gesso.document")
+
+
+def test_a_dropped_file_is_opened(context: BrowserContext, address: str) -> None:
+    page = visit(context, address)
+    values = [int(value) for value in png(SPACE.to_values(scene()[0]).astype(np.uint8))]
+    page.evaluate(
+        """values => {
+            const data = new DataTransfer();
+            data.items.add(new File([Uint8Array.from(values)], "dropped.png", { type: "image/png" }));
+            const options = { dataTransfer: data, bubbles: true, cancelable: true };
+            for (const kind of ["dragenter", "dragover", "drop"]) document.body.dispatchEvent(new DragEvent(kind, options));
+        }""",
+        values,
+    )
+    expect(page.locator(".objects li")).to_have_count(2)
+    expect(page.locator(".drop-anywhere")).to_be_hidden()
