@@ -1,6 +1,6 @@
 """Makes the demo model that ships inside gesso (src/gesso/demo_model/), from nothing: hours on 2 cores, minutes on a GPU.
 
-    python examples/demo_model.py demo-model                 # about --minutes of training, and as long again for the rest
+    python examples/demo_model.py demo-model
     python examples/demo_model.py demo-model --ship          # and copy the result to where the package ships it
 
 Toy street scenes; a first stage of training on crops, a second on whole scenes; styles of every class; a model file of half the
@@ -26,7 +26,6 @@ from rich.console import Console
 from gesso.checkpoints import load_model, read_info, save_half
 from gesso.cli import main as gesso
 from gesso.cli.common import DataFlags
-from gesso.cli.demo_training import Plan, train_within
 from gesso.cli.generate import open_layouts, real_of
 from gesso.devices import choose_device
 from gesso.errors import GessoError, ModelFileError
@@ -40,12 +39,15 @@ LARGEST = 8_000_000  # bytes of the model file: what anyone downloads with gesso
 SIZE, SEED = (128, 256), 6  # of the scenes
 MODES, SMALLEST_OBJECT = 10, 48  # styles per class at most; pixels of what counts, so that people and signs have some
 ALWAYS: dict[str, Any] = {  # what both stages change of the small preset
-    "instance_features": True,
+    "preset": "pix2pixhd-small",
+    "instance-features": True,
     "resize": "fixed",
     "height": SIZE[0],
     "width": SIZE[1],
-    "lambda_l1": 0.0,
+    "doubling": "resize",
+    "lambda-l1": 0.0,
     "seed": SEED,
+    "save-every": 200,
 }
 
 
@@ -54,23 +56,20 @@ class Stage:
     """One training.
 
     Attributes:
-        share: Of the minutes.
-        passes: Over the scenes at most, which a fast machine reaches before the minutes are over.
-        falling: Share of the passes in which the learning rate falls to zero.
+        passes: Over the scenes, at the full learning rate.
+        falling: Further passes, in which the learning rate falls to zero.
         settings: Of `gesso train`, beside `ALWAYS`.
     """
 
-    share: float
     passes: int
-    falling: float
+    falling: int
     settings: dict[str, Any] = field(default_factory=dict)
 
 
 STAGES: dict[str, Stage] = {  # each begins with the networks of the one before
-    "crops": Stage(share=0.55, passes=60, falling=0.0, settings={"crop": [64, 128]}),
-    "whole": Stage(share=0.45, passes=12, falling=0.6, settings={"crop": None}),
+    "crops": Stage(passes=12, falling=0, settings={"crop": (64, 128)}),
+    "whole": Stage(passes=2, falling=3),
 }
-TRIAL_STEPS = 40
 SHOWN = 4  # rows of the small picture
 SCORES = ("pixel_accuracy", "mean_iou", "object_agreement", "frechet", "l1", "style_l1", "diversity")
 
@@ -79,9 +78,9 @@ def demo_model(
     out: Path,
     /,
     *,
-    minutes: float = 180.0,
     device: str = "auto",
     scenes: int = 1500,
+    passes: int | None = None,
     segmenter_steps: int | None = None,
     ship: bool = False,
 ) -> None:
@@ -91,12 +90,12 @@ def demo_model(
     ----------
     out: Path
         Folder for everything; what an earlier attempt left there is gone on with.
-    minutes: float
-        Of both trainings, at most about; scenes, styles and evaluation come on top. A fast machine needs less.
     device: str
         auto, cpu, cuda, cuda:N or mps.
     scenes: int
         How many are drawn; a fifth of them is held out.
+    passes: int
+        Of each stage, instead of the usual ones: for trying this script.
     segmenter_steps: int
         Of the segmenter that judges the pictures, instead of the usual number.
     ship: bool
@@ -108,26 +107,20 @@ def demo_model(
     _command(console, "toy", "scenes", "--count", scenes, "--size", f"{SIZE[0]}x{SIZE[1]}", "--seed", SEED)
     before: dict[str, Any] = {}
     for name, stage in STAGES.items():
-        console.rule(f"training: {name}")
-        plan = Plan(minutes * stage.share, stage.passes, stage.falling, TRIAL_STEPS)
-        settings = {**ALWAYS, **stage.settings, **before}
-        result = train_within(plan, settings, Path("scenes"), Path(name), console, device)
-        console.print(f"{result.step} steps")
-        before = {"init_from": name}
+        lasting = {
+            "epochs": stage.passes if passes is None else passes,
+            "epochs-decay": stage.falling if passes is None else 0,
+        }
+        settings = {**ALWAYS, **stage.settings, **lasting, **before, "device": device, "out": name}
+        _command(console, "train", "scenes", *_flags(settings))
+        before = {"init-from": name}
     trained, whole, model = Path(name) / "model.safetensors", Path("float32.safetensors"), Path("model.safetensors")
     flags = ("--device", device)
     _command(
         console,
         "styles",
         trained,
-        "--data",
-        "scenes",
-        "--modes",
-        MODES,
-        "--minimum-area",
-        SMALLEST_OBJECT,
-        "--out",
-        whole,
+        *_flags({"data": "scenes", "modes": MODES, "minimum-area": SMALLEST_OBJECT, "out": whole}),
         *flags,
     )
     save_half(whole, model)
@@ -138,11 +131,18 @@ def demo_model(
     with console.status("drawing a picture, comparing precisions"):
         picture, lost = _picture(load(model, device)), _lost(load(whole, device), load(model, device))
     picture.save("held-out.jpg", quality=85)
-    Path("README.md").write_text(_readme(model, lost, minutes, scenes, device), encoding="utf-8")
+    Path("README.md").write_text(_readme(model, lost, scenes, device), encoding="utf-8")
     if ship:
         for file in (model, Path("evaluation/evaluation.json"), Path("held-out.jpg"), Path("README.md")):
             shutil.copy(file, PACKAGE / file.name)
         console.print(f"copied to {PACKAGE}", soft_wrap=True)
+
+
+def _flags(settings: dict[str, Any]) -> Iterator[Any]:
+    for name, value in settings.items():
+        yield f"--{name}"
+        if value is not True:
+            yield from value if isinstance(value, tuple) else (value,)
 
 
 def _command(console: Console, *words: object) -> None:
@@ -196,13 +196,13 @@ def _lost(whole: Synthesizer, half: Synthesizer) -> tuple[float, int]:
     return float(np.mean(gaps)), int(np.max(gaps))
 
 
-def _readme(model: Path, lost: tuple[float, int], minutes: float, scenes: int, device: str) -> str:
+def _readme(model: Path, lost: tuple[float, int], scenes: int, device: str) -> str:
     """How the model was made and what it scores, beside it in the package."""
     loaded = load_model(model)
     parameters = ", ".join(f"{n} {sum(p.numel() for p in m.parameters()):,}" for n, m in loaded.networks.items())
     stages = "\n".join(
-        f"- {name}: {_steps(Path(name))} steps in {stage.share:.0%} of the minutes, {stage.passes} passes at most, the last "
-        f"{stage.falling:.0%} at a falling learning rate; {_settings(stage.settings)}"
+        f"- {name}: {stage.passes} passes and {stage.falling} at a falling learning rate, {_steps(Path(name))} steps; "
+        f"{_settings(stage.settings) or 'whole scenes'}"
         for name, stage in STAGES.items()
     )
     place = torch.cuda.get_device_name() if "cuda" in choose_device(device) else f"{os.cpu_count()} processor cores"
@@ -211,7 +211,7 @@ def _readme(model: Path, lost: tuple[float, int], minutes: float, scenes: int, d
 `model.safetensors` is a pix2pixHD with a style per object, of the toy world: {parameters} parameters, stored as float16
 ({model.stat().st_size / 1e6:.2f} MB). Hash: {loaded.hash}.
 
-Made by `python examples/demo_model.py OUT --minutes {minutes:g} --scenes {scenes} --ship` on {place},
+Made by `python examples/demo_model.py OUT --scenes {scenes} --ship` on {place},
 {loaded.info.created}, with gesso {loaded.info.gesso_version} and torch {torch.__version__}.
 
 - data: {scenes} toy scenes of {SIZE[0]}x{SIZE[1]} at all times of day (seed {SEED}), a fifth of them held out

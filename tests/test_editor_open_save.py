@@ -150,6 +150,19 @@ def test_hostile_files_say_one_thing_and_leave_the_painting(context: BrowserCont
         assert page.evaluate("() => window.before === window.gesso.document")
 
 
+def test_a_map_in_other_colours_opens_with_the_nearest_where_that_is_wanted(
+    context: BrowserContext, address: str
+) -> None:
+    page = start(context, address, "two")
+    offer(page, "Label map", "dim.png", png(colourise(scene()[0], SPACE) // 2 + 60))
+    toast = page.get_by_role("alert").filter(has_text="nearest")
+    expect(toast).to_be_visible()
+    assert "nearest=true" not in toast.inner_text()
+    expect(row(page, "car 99")).to_be_visible()
+    press(page, "Take the nearest")
+    expect(row(page, "car 99")).to_have_count(0)
+
+
 def test_a_dropped_file_is_opened(context: BrowserContext, address: str) -> None:
     page = visit(context, address)
     values = [int(value) for value in png(SPACE.to_values(scene()[0]).astype(np.uint8))]

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from playwright.sync_api import Browser, BrowserContext, expect
+from torch import Tensor
 
 from gesso.checkpoints import load_model
 from gesso.data import layouts
+from gesso.evaluate.faithfulness import faithfulness
+from gesso.synthesis.segmenter import PhotoSegmenter
 from gesso.synthesis.synthesizer import Synthesizer, load
 from paged import (
     IS_LEFT,
@@ -33,9 +37,12 @@ from styled import (
     LEFT,
     PERSON,
     RIGHT,
+    ROAD,
+    SPACE,
     clusters,
     mirrored,
     photograph,
+    scene,
     write_scenes,
     write_styled_model,
 )
@@ -88,7 +95,7 @@ def test_a_mode_that_is_picked_is_worn_copied_and_pinned(context: BrowserContext
     photo = wait_until(page, lambda photo: is_worn(photo, IS_LEFT, CAR_MODES[2]))
     expect(tiles.nth(3)).to_have_attribute("aria-pressed", "true")
     assert (photo[IS_RIGHT] == first[IS_RIGHT]).all(), "nothing else was dressed"
-    press(page, "Copy to every car")
+    press(page, "To every car")
     wait_until(page, lambda photo: is_worn(photo, IS_RIGHT, CAR_MODES[2]))
     press(page, "Pin")
     expect(page.get_by_role("button", name="Pin", exact=True)).to_have_attribute("aria-pressed", "true")
@@ -197,7 +204,11 @@ def test_relabel_move_scale_duplicate_and_delete(context: BrowserContext, addres
 
 def test_locked_objects_stay_and_hidden_ones_are_not_rendered(context: BrowserContext, address: str) -> None:
     page = start(context, address)
+    look(page)
+    request = page.evaluate("() => window.gesso.picture.request")
     press(page, f"Lock car {LEFT}")
+    look(page)
+    assert page.evaluate("() => window.gesso.picture.request") == request, "a lock changes no photograph"
     row(page, f"car {LEFT}").click()
     press(page, "Delete (Del)")
     expect(page.get_by_role("alert").filter(has_text="locked")).to_be_visible()
@@ -234,6 +245,64 @@ def test_an_object_of_the_library_is_set_down(context: BrowserContext, address: 
     expect(page.locator(".objects li")).to_have_count(4)
     expect(page.locator(".asking")).to_have_count(0)
     assert page.evaluate("() => window.gesso.selected.length") == 1
+
+
+# ----------------------------------------------------------------------------------------- faithfulness and times
+
+
+class Nearsighted(PhotoSegmenter):
+    """Finds the road, wherever it looks."""
+
+    def __init__(self) -> None:
+        super().__init__("a test", "road everywhere", SPACE, "0" * 64)
+
+    def _read(self, pixels: Tensor) -> Tensor:
+        return torch.full(pixels.shape[1:], ROAD)
+
+
+def test_where_a_segmenter_disagrees_is_laid_over_the_photograph(
+    context: BrowserContext, model_file: Path, listing: layouts.Listing
+) -> None:
+    options = {"segmenter": Nearsighted(), "faithfulness": faithfulness, "listing": listing}
+    with served(load(model_file, "cpu"), **options) as address:
+        page = start(context, address)
+        look(page)
+        page.evaluate("() => { window.gesso.view.overlay = (bitmap) => { window.laid = bitmap; }; }")
+        page.keyboard.press("f")
+        page.locator("#faithfulness .total").click()
+        right = (scene()[0] == ROAD).sum() / (scene()[0] < len(SPACE)).sum()
+        expect(page.locator("#faithfulness .total")).to_have_text(f"{round(100 * right)} %")
+        rows = {row.split("\t")[0]: row.split("\t")[1] for row in page.locator(".faithful tbody tr").all_inner_texts()}
+        assert rows["road"] == "100 %"
+        assert rows["car"] == "0 %"
+        painted = page.evaluate(
+            "() => [...window.laid.getContext('2d').getImageData(0, 0, 64, 32).data].filter((v, n) => n % 4 === 3)"
+        )
+        wrong = np.array(painted).reshape(32, 64) > 0
+        assert (wrong == ((scene()[0] != ROAD) & (scene()[0] < len(SPACE)))).all()
+        page.keyboard.press("Escape")
+        page.keyboard.press("f")
+        expect(page.locator("#faithfulness .total")).to_be_hidden()
+        assert page.evaluate("() => window.laid") is None
+
+
+def test_times_are_shown_on_demand(context: BrowserContext, address: str) -> None:
+    page = start(context, address)
+    look(page)
+    box = page.get_by_role("region", name="Times")
+    expect(box).to_be_hidden()
+    page.keyboard.press("t")
+    expect(box).to_be_visible()
+    row(page, f"car {LEFT}").click()
+    for _ in range(3):
+        press(page, "Move right (Shift: by 10)")
+        look(page)
+    page.wait_for_function("() => document.querySelector('#latency').times.length >= 4")
+    parts = page.evaluate("() => document.querySelector('#latency').times.at(-1)")
+    assert set(parts) == {"prepare", "network", "wait", "decode", "model", "encode", "paint", "total"}
+    assert all(value >= 0 for value in parts.values()), parts
+    assert sum(value for part, value in parts.items() if part != "total") <= parts["total"] + 5, parts
+    expect(box).to_contain_text("Model")
 
 
 # --------------------------------------------------------------------------------------------------- history and help

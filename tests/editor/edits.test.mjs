@@ -252,6 +252,22 @@ test("erased ground comes from the nearest pixels of another class", () => {
   });
 });
 
+test("a nearer pixel is found however far the search has to go", () => {
+  forSeeds(60, (chance) => {
+    let document = emptyDocument(110, 50, CLASSES, SKY);
+    const specks = Array.from({ length: chance.whole(1, 5) }, () => [chance.whole(0, 109), chance.whole(0, 49), chance.of([ROAD, TREE])]);
+    for (const [x, y, its] of specks) document = edits.paint(document, box(x, y, 1, 1), its).document;
+    const mask = box(chance.whole(0, 60), chance.whole(0, 40), chance.whole(2, 49), chance.whole(1, 6));
+    const { label } = document.ground;
+    const { ground } = edits.erase(document, mask, { of: SKY });
+    for (const [x, y] of clipped(mask, document).filter(([u, v]) => label[v * 110 + u] === SKY)) {
+      const free = specks.filter(([u, v]) => label[v * 110 + u] !== SKY).map(([u, v]) => [(u - x) ** 2 + (v - y) ** 2, label[v * 110 + u]]);
+      const nearest = Math.min(...free.map(([far]) => far));
+      assert.ok(free.some(([far, its]) => far === nearest && its === ground.label[y * 110 + x]), `${x},${y}`);
+    }
+  });
+});
+
 test("a lifted region leaves the picture as it is, and can be taken away", () => {
   forSeeds(100, (chance) => {
     const document = anyDocument(chance, { free: true });

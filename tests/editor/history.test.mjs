@@ -9,7 +9,7 @@ import { History } from "../../src/gesso/editor/static/model/history.js";
 import { Painter } from "../../src/gesso/editor/static/model/painter.js";
 import { anyDocument, anyEdit, CAR, Chance, CLASSES, forSeeds, ROAD, SKY } from "./support.mjs";
 
-for (const [count, seeds] of [[20, 60], [200, 12]]) {
+for (const [count, seeds] of [[20, 40], [200, 6]]) {
   test(`${count} random edits are undone to the first document and done again to the last, exactly`, () => {
     forSeeds(seeds, (chance) => {
       const history = new History(anyDocument(chance));

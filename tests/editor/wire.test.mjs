@@ -83,6 +83,12 @@ test("the style says what the model takes, by the names of its objects", () => {
   assert.equal(styleJson(document, { styleKind: null, styleRegions: null }), null);
 });
 
+test("what is chosen for a class can be left to chance again", () => {
+  const { document } = dressed();
+  assert.deepEqual(edits.setClassStyle(document, "sky", null).styles.classes, { "(ignored)": 0, marble: 3 });
+  assert.deepEqual(document.styles.classes, { sky: 1, "(ignored)": 0, marble: 3 });
+});
+
 test("z and noise are said where they were chosen", () => {
   const { document } = dressed();
   const [z, noise] = [{ styleKind: "z", styleRegions: null }, { styleKind: "noise", styleRegions: null }];

@@ -1,4 +1,4 @@
-"""How `gesso demo --train`, and the script that makes the demo model, train: within some minutes on whatever machine."""
+"""How `gesso demo --train` trains: within some minutes on whatever machine."""
 
 from __future__ import annotations
 
@@ -61,13 +61,11 @@ class Plan:
 
     Attributes:
         minutes: About how long, on this machine.
-        passes: Over the data, at most; None for as many as the minutes hold.
         falling: Share of the passes, at the end, in which the learning rate falls to zero.
         trial: Steps by which this machine's speed is measured.
     """
 
     minutes: float
-    passes: int | None = None
     falling: float = 0.5
     trial: int = TRIAL_STEPS
 
@@ -115,8 +113,6 @@ def _planned(
         1 - result.outside_step
     )  # without the samples that so short a trial mostly draws
     passes = max(2, round(plan.minutes * 60 * speed / samples))
-    if plan.passes is not None:
-        passes = min(passes, plan.passes)
     late = int(passes * plan.falling)
     every = max(plan.trial, passes * samples // config.batch // 4)
     changes = {"epochs": passes - late, "epochs_decay": late, "sample_every": every, "save_every": every}

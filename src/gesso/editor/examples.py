@@ -172,22 +172,17 @@ def sized_as_trained(synthesizer: Synthesizer) -> Preprocessing:
 
 
 def trained_size(synthesizer: Synthesizer) -> Size:
-    """(height, width) that training saw, as far as the model file says it; `USUAL` where it does not.
+    """(height, width) of training's pictures, as far as the model file says it; else of the pieces that it saw, or `USUAL`.
 
     Raises:
         ModelFileError: The model file's preprocessing is not understood.
     """
     sized = sized_as_trained(synthesizer)
-    crop = Preprocessing.model_validate(synthesizer.info.preprocessing).cut
-    if crop:
-        return crop
     if sized.resize == "fixed":
         return sized.scaled(USUAL)
-    if sized.resize == "scale_width":
+    if sized.resize in ("scale_width", "scale_shortside"):
         return sized.scaled((1, 2))
-    if sized.resize == "scale_shortside":
-        return sized.scaled((1, 2))
-    return USUAL
+    return Preprocessing.model_validate(synthesizer.info.preprocessing).cut or USUAL
 
 
 def comfortable_size(size: Size, trained: Size) -> Size:

@@ -79,6 +79,7 @@ class ModelWire(BaseModel):
         recipe: "pix2pix", "pix2pixhd" or "spade".
         classes: In the order of their indices.
         ignored: Whether it was trained with ignored pixels, and takes them.
+        ignored_value: What label files hold where a pixel is ignored; None where the label space does not say.
         size: (height, width) of training.
         multiple: Sizes that it takes without padding are multiples of this.
         style_kind: What its style is; None where it has none.
@@ -103,6 +104,7 @@ class ModelWire(BaseModel):
     recipe: str
     classes: tuple[ClassWire, ...]
     ignored: bool
+    ignored_value: int | None
     size: tuple[int, int]
     multiple: int
     style_kind: Literal["features", "z", "noise"] | None
@@ -290,6 +292,7 @@ def _describe(
         recipe=info.recipe,
         classes=_classes(renderer.space),
         ignored=info.semantics.dont_care or bool(info.semantics.colours),
+        ignored_value=next(iter(renderer.space.ignore), None),
         size=trained_size(synth),
         multiple=synth.multiple,
         style_kind=info.style.kind if info.style else None,

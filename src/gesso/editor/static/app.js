@@ -31,7 +31,7 @@ import { History } from "./model/history.js";
  * "document" (what: string): the recorded document is another one; "preview": an unrecorded one is shown, or no longer;
  * "selection", "tool", "picture"; "connection" (state: "open"|"lost"|"none"); "message" ({text, kind, action});
  * "command" (name): someone pressed a key or button for what a panel does: "help", "save", "open", "faithfulness", "latency",
- * "random".
+ * "random"; the palette's are "search", "material-before" and "material-1" to "material-9".
  * @typedef {"document"|"preview"|"selection"|"tool"|"picture"|"connection"|"message"|"command"} EventName
  */
 
@@ -49,6 +49,7 @@ export class App {
   #history;
   /** @type {Document|null} */
   #preview = null;
+  #size = { width: 0, height: 0 };
 
   /**
    * @param {Model} model
@@ -57,6 +58,7 @@ export class App {
   constructor(model, document) {
     this.model = model;
     this.#history = new History(document);
+    this.#size = { width: document.width, height: document.height };
     /** Whether nothing was opened or painted yet. */
     this.empty = true;
     /** Keys of the selected objects. @type {Set<number>} */
@@ -163,16 +165,14 @@ export class App {
    * @param {{keepHistory?: boolean, what?: string}} [how]
    */
   replaceDocument(document, { keepHistory = false, what = "Open" } = {}) {
-    const { width, height } = this.document;
     if (keepHistory) {
       this.apply(what, () => document, { select: [] });
-    } else {
-      this.#preview = null;
-      this.#history = new History(document);
-      this.empty = false;
-      this.#changed(what, []);
+      return;
     }
-    if (width !== document.width || height !== document.height) this.view.fit();
+    this.#preview = null;
+    this.#history = new History(document);
+    this.empty = false;
+    this.#changed(what, []);
   }
 
   /** @param {string} what @param {number[]} [select] */
@@ -181,7 +181,11 @@ export class App {
     const kept = select.filter((key) => there.has(key));
     const differs = kept.length !== this.selection.size || kept.some((key) => !this.selection.has(key));
     this.selection = new Set(kept);
+    const { width, height } = this.document;
+    const resized = width !== this.#size.width || height !== this.#size.height;
+    this.#size = { width, height };
     this.emit("document", what);
+    if (resized) this.view.fit();
     if (differs) this.emit("selection");
   }
 

@@ -31,7 +31,10 @@ export function setHidden(document, key, hidden) {
   return changed(document, key, { hidden });
 }
 
-/** A pinned object keeps its style when all are drawn anew. @param {Document} document @param {number} key @param {boolean} pinned */
+/**
+ * A pinned object keeps its style when all are drawn anew.
+ * @param {Document} document @param {number} key @param {boolean} pinned
+ */
 export function setPinned(document, key, pinned) {
   return changed(document, key, { pinned });
 }

@@ -78,10 +78,11 @@
 
 /**
  * GET /api/model.
- * @typedef {{ name: string, hash: string, recipe: string, classes: Class[], ignored: boolean, size: [number, number],
+ * @typedef {{ name: string, hash: string, recipe: string, classes: Class[], ignored: boolean,
+ *   ignoredValue: number | null, size: [number, number],
  *   multiple: number, styleKind: "features" | "z" | "noise" | null, styleRegions: "instance" | "label" | null,
- *   modes: Record<string, number>, channels: number, encoder: boolean, segmenter: string | null, examples: number,
- *   library: number, limits: { pixels: number, bytes: number }, version: string, session: string }} Model
+ *   modes: Record<string, number>, channels: number, encoder: boolean, segmenter: string | null,
+ *   faithfulness: boolean, project: string | null, examples: number, library: number, limits: { pixels: number, bytes: number }, version: string, session: string }} Model
  */
 
 /**

@@ -143,7 +143,11 @@ export const example = (number) => get(`examples/${number}`);
 /** @param {number} number */
 export const examplePhotograph = async (number) => (await ask(`examples/${number}/photograph`)).blob();
 
-export const library = () => get("library");
+/** Objects to paste that were found so far, and whether that is all. */
+export async function library() {
+  const response = await ask("library");
+  return { items: await response.json(), ready: response.headers.get("X-Gesso-Ready") !== "false" };
+}
 /** @param {number} number */
 export const libraryItem = (number) => get(`library/${number}`);
 
@@ -195,8 +199,8 @@ export async function interpolate(scene, first, second, t, signal) {
 /** @param {Scene} scene @param {AbortSignal} [signal] */
 export const disagreement = async (scene, signal) => post("disagreement", await fields(scene), signal);
 
-/** @param {File} file @param {File} [instances] */
-export const openLabels = (file, instances) => post("open/labels", formOf({ file, instances }));
+/** @param {File} file @param {boolean} nearest take the nearest class even where most colours are unknown */
+export const openLabels = (file, nearest) => post("open/labels", formOf({ file, nearest: String(nearest) }));
 /** @param {File} file @param {Document} document */
 export const openInstances = async (file, document) => post("open/instances", formOf({ file, label: (await maps(document)).label }));
 /** @param {File} file */

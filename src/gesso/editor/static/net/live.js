@@ -1,6 +1,7 @@
 // Keeps the photograph like the layout: sends what was painted, shows what comes back, newest first, and survives a lost server.
 
-import { model as askModel, Refused } from "./api.js";
+import { changedRect } from "../model/document.js";
+import { model as askModel, Refused, styleOf } from "./api.js";
 import { backoff, Pace } from "./pace.js";
 import { openSocket, posting } from "./transports.js";
 
@@ -101,8 +102,22 @@ export class Live {
   /** @param {Document} document @param {boolean} preview */
   #wants(document, preview) {
     if (!preview) clearTimeout(this.#rest);
+    if (!preview && this.#isSeen(document)) return;
     this.#want = { document, preview, began: performance.now() };
     this.#pump();
+  }
+
+  /**
+   * Whether the photograph that is seen is this document's already, as after an object was locked.
+   * @param {Document} document
+   */
+  #isSeen(document) {
+    const { picture, model } = this.app;
+    if (!picture || this.#want || this.#pending.size || /** @type {Rendered} */ (picture).scale !== 1) return false;
+    const [before, after] = [picture.document, document].map((one) => JSON.stringify(styleOf({ document: one, model })));
+    if (before !== after || changedRect(picture.document, document)) return false;
+    this.app.setPicture({ ...picture, document });
+    return true;
   }
 
   /** Send what is wanted, if there is a way and it is its turn. Previews wait for the one before. */
@@ -160,7 +175,7 @@ export class Live {
       return;
     }
     this.#shown = request;
-    const server = ["wait", "model", "encode"].reduce((sum, part) => sum + (milliseconds[part] ?? 0), 0);
+    const server = ["wait", "decode", "model", "encode"].reduce((sum, part) => sum + (milliseconds[part] ?? 0), 0);
     const times = { ...milliseconds, prepare: sent - began, network: Math.max(0, trip - server) };
     /** @type {Rendered} */
     const picture = { bitmap, bytes, request, document, scale, began, milliseconds: times };

@@ -8,7 +8,7 @@ import { pack, unpack } from "./envelope.js";
  * @typedef {object} Answer
  * @property {number} request
  * @property {number} [scale]
- * @property {Record<string, number>} [milliseconds] wait, model, encode
+ * @property {Record<string, number>} [milliseconds] wait, decode, model, encode
  * @property {boolean} [dropped] a newer request overtook it
  * @property {string} [error]
  */

@@ -63,7 +63,7 @@ export function mountExamples(container, app) {
 
 /** What the page shows first: the project that it was started with, or the examples. @param {App} app @param {() => void} open */
 async function begin(app, open) {
-  const { project } = /** @type {{project?: string|null}} */ (app.model);
+  const { project } = app.model;
   if (!project) return open();
   const opened = await attempt(app, `Opening ${project} …`, async () => {
     await showProject(app, await api.firstProject(), `Open ${project}`);

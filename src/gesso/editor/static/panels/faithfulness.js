@@ -14,8 +14,7 @@ const COLOUR = [255, 60, 60, 170]; // red, green, blue, opacity
 
 /** @param {HTMLElement} container @param {App} app */
 export function mountFaithfulness(container, app) {
-  const { segmenter, faithfulness = segmenter !== null } = /** @type {{segmenter: string|null, faithfulness?: boolean}} */ (app.model);
-  if (!faithfulness) return;
+  if (!app.model.faithfulness) return;
   let on = false;
   let asking = new AbortController();
   const toggle = button("Faithfulness", () => turn(!on), { "aria-pressed": "false",
@@ -51,7 +50,7 @@ export function mountFaithfulness(container, app) {
       app.view.overlay(overlay);
       total.hidden = false;
       total.textContent = percent(found.total);
-      table.replaceChildren(rows(found.classes, segmenter));
+      table.replaceChildren(rows(found.classes, app.model.segmenter));
     } catch (error) {
       if (signal.aborted) return;
       app.say(error instanceof Error ? error.message : String(error), { kind: "error" });

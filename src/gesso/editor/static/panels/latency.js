@@ -8,8 +8,8 @@ import { iconButton, make } from "./elements.js";
 
 const MOST = 100;
 const PARTS = /** @type {const} */ ([
-  ["prepare", "Prepare the layout"], ["network", "Network"], ["wait", "Wait for the model"], ["model", "Model"],
-  ["encode", "Encode"], ["paint", "Paint"], ["total", "From edit to pixels"],
+  ["prepare", "Prepare the layout"], ["network", "Network"], ["wait", "Wait for the model"], ["decode", "Decode"],
+  ["model", "Model"], ["encode", "Encode"], ["paint", "Paint"], ["total", "From edit to pixels"],
 ]);
 
 /** @param {HTMLElement} container @param {App} app */
@@ -24,6 +24,7 @@ export function mountLatency(container, app) {
   container.append(box);
   /** @type {Record<string, number>[]} the last of them, in ms */
   const times = [];
+  let last = 0; // request whose times were taken
   const show = () => {
     if (box.hidden) return;
     const how = liveOf(app)?.state === "post" ? ", plain requests" : "";
@@ -32,7 +33,8 @@ export function mountLatency(container, app) {
   };
   app.on("picture", () => {
     const picture = /** @type {Rendered|null} */ (app.picture);
-    if (!picture || picture.scale !== 1) return;
+    if (!picture || picture.scale !== 1 || picture.request === last) return;
+    last = picture.request;
     const came = performance.now();
     painted(() => {
       const now = performance.now();

@@ -17,17 +17,20 @@ import { pointing } from "./pointing.js";
 /** @param {HTMLElement} header @param {App} app */
 export function mountLibrary(header, app) {
   if (!app.model.library) return;
-  const panel = make("div", { class: "menu library" });
-  /** @type {Promise<Item[]>|null} */
-  let items = null;
-  const opener = button("Add …", () => {
+  const panel = make("div", { class: "menu library" }, make("p", { class: "hint", role: "status" }, "Looking through the layouts …"));
+  let complete = false;
+  const opener = button("Add …", async () => {
     menu.toggle();
-    items ??= api.library();
-    items.then((found) => fill(panel, app, found, () => menu.close()), (error) => {
-      items = null;
+    if (complete || !menu.isOpen) return;
+    try {
+      const { items, ready } = await api.library();
+      complete = ready;
+      fill(panel, app, items, () => menu.close());
+      menu.place();
+    } catch (error) {
       menu.close();
-      app.say(error.message, { kind: "error" });
-    });
+      app.say(error instanceof Error ? error.message : String(error), { kind: "error" });
+    }
   }, { class: "small", title: "Add an object from the dataset's layouts" });
   const menu = new Menu(opener, panel);
   header.append(opener, panel);
@@ -35,7 +38,6 @@ export function mountLibrary(header, app) {
 
 /** @param {HTMLElement} panel @param {App} app @param {Item[]} items @param {() => void} close */
 function fill(panel, app, items, close) {
-  if (panel.childElementCount) return;
   const classes = [...new Set(items.map((item) => item.class))].sort((one, other) => one - other);
   const select = make("select", {}, make("option", { value: "" }, "all"),
     ...classes.map((index) => make("option", { value: index }, app.classOf(index).name)));
@@ -43,7 +45,7 @@ function fill(panel, app, items, close) {
   const show = () => grid.replaceChildren(...items.flatMap((item, number) => (
     select.value && Number(select.value) !== item.class ? [] : [thumb(app, item, number, close)])));
   select.addEventListener("change", show);
-  panel.append(make("div", { class: "row library-head" }, labelled("Material", select),
+  panel.replaceChildren(make("div", { class: "row library-head" }, labelled("Material", select),
     iconButton("close", "Close the library", close)), grid);
   show();
   select.focus();
@@ -54,31 +56,32 @@ function thumb(app, item, number, close) {
   const name = app.classOf(item.class).name;
   const words = `${name}, ${item.width} × ${item.height} px`;
   const picture = make("img", { src: item.thumbnail, alt: words, loading: "lazy" });
-  return make("button", { type: "button", class: "thumb", title: words, on: { click: async () => {
+  return make("button", { type: "button", class: "thumb", title: words, on: { click: () => {
     close();
-    try {
-      const found = await api.libraryItem(number);
-      place(app, found.class ?? item.class, await maskOf(found), name);
-    } catch (error) {
-      app.say(error instanceof Error ? error.message : String(error), { kind: "error" });
-    }
+    place(app, item.class, api.libraryItem(number).then(maskOf), name);
   } } }, picture);
 }
 
 /** @param {any} wire @returns {Promise<Mask>} */
 async function maskOf(wire) {
-  const { width, height, data } = await decode(fromBase64((wire.mask?.mask) ?? wire.mask));
+  const { width, height, data } = await decode(fromBase64(wire.mask));
   const mask = tight(Uint8Array.from(data, (value) => Number(value > 127)), width, height);
   if (!mask) throw new Error("This object of the library has no pixels.");
   return mask;
 }
 
-/** Carry an object over the layout until it is set down. @param {App} app @param {number} index @param {Mask} mask @param {string} name */
-function place(app, index, mask, name) {
+/**
+ * Carry an object over the layout until it is set down; its mask may still be on its way.
+ * @param {App} app @param {number} index @param {Promise<Mask>} coming @param {string} name
+ */
+function place(app, index, coming, name) {
   /** @type {Point|null} */
   let wanted = null;
+  /** @type {Mask|null} */
+  let mask = null;
+  coming.then((found) => { mask = found; }, (error) => app.say(error.message, { kind: "error" }));
   const preview = () => {
-    if (wanted) app.preview(pasteMask(app.document, mask, index, wanted.x, wanted.y).document);
+    if (wanted && mask) app.preview(pasteMask(app.document, mask, index, wanted.x, wanted.y).document);
     wanted = null;
   };
   pointing(app, {
@@ -88,10 +91,10 @@ function place(app, index, mask, name) {
       wanted = point;
     },
     take: ({ x, y }) => {
-      perform(app, `Add ${name}`, (document) => {
-        const made = pasteMask(document, mask, index, x, y);
+      coming.then((found) => perform(app, `Add ${name}`, (document) => {
+        const made = pasteMask(document, found, index, x, y);
         return { document: made.document, select: [made.key] };
-      });
+      }), () => {}); // that it does not come was said
       return true;
     },
     end: () => {

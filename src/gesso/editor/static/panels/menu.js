@@ -14,7 +14,7 @@ export class Menu {
     addEventListener("pointerdown", ({ target }) => {
       if (this.isOpen && target instanceof Node && !panel.contains(target) && !opener.contains(target)) this.close(false);
     }, { capture: true });
-    addEventListener("resize", () => this.isOpen && this.#place());
+    addEventListener("resize", () => this.isOpen && this.place());
   }
 
   get isOpen() {
@@ -29,7 +29,7 @@ export class Menu {
   open() {
     this.panel.showPopover();
     this.opener.setAttribute("aria-expanded", "true");
-    this.#place();
+    this.place();
     this.#items()[0]?.focus();
   }
 
@@ -58,7 +58,7 @@ export class Menu {
   }
 
   /** Below the button, or above it where there is more room; within the window. */
-  #place() {
+  place() {
     const { style } = this.panel;
     const from = this.opener.getBoundingClientRect();
     const { width, height } = this.panel.getBoundingClientRect();

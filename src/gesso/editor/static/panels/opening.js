@@ -65,7 +65,19 @@ async function openPhotograph(app, file) {
 
 /** @param {App} app @param {File} file */
 async function openLabels(app, file) {
-  const opened = await api.openLabels(file);
+  try {
+    await showLabels(app, file, false);
+  } catch (error) {
+    if (!(error instanceof api.Refused && error.message.includes("nearest=true"))) throw error;
+    const text = error.message.replace(/, or send nearest=true.*$/, ", or take the nearest class everywhere.");
+    const run = () => attempt(app, `Opening ${file.name} …`, () => showLabels(app, file, true));
+    app.say(text, { kind: "error", action: { label: "Take the nearest", run } });
+  }
+}
+
+/** @param {App} app @param {File} file @param {boolean} nearest */
+async function showLabels(app, file, nearest) {
+  const opened = await api.openLabels(file, nearest);
   show(app, await fromWire(opened, app.model.classes), `Open ${file.name}`);
   const { sentence, unknown = [] } = opened.report ?? {};
   if (sentence) app.say(sentence, { kind: unknown.length ? "error" : "info" });

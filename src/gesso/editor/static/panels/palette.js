@@ -27,7 +27,8 @@ class Palette {
   /** @param {HTMLElement} container @param {App} app */
   constructor(container, app) {
     this.app = app;
-    this.search = make("input", { type: "search", placeholder: "Search materials", "aria-label": "Search materials", title: "Search (/)", autocomplete: "off" });
+    const said = { placeholder: "Search materials", "aria-label": "Search materials", title: "Search (/)" };
+    this.search = make("input", { type: "search", autocomplete: "off", ...said });
     this.recent = make("div", { className: "recent", role: "group", "aria-label": "Used last" });
     this.list = make("div", { className: "materials", role: "radiogroup", "aria-label": "Material" });
     container.append(make("header", {}, this.search), this.recent, this.list);
@@ -69,7 +70,8 @@ class Palette {
   #row(member) {
     const number = this.#rows.length + 1;
     const key = number <= 9 ? make("kbd", { "aria-hidden": "true" }, String(number)) : null;
-    const row = make("button", { type: "button", className: "material", role: "radio" }, this.#swatch(member), make("span", {}, member.name), key);
+    const parts = [this.#swatch(member), make("span", {}, member.name), key];
+    const row = make("button", { type: "button", className: "material", role: "radio" }, ...parts);
     row.dataset.index = String(member.index);
     row.title = number <= 9 ? `${member.name} (${number})` : member.name;
     row.addEventListener("click", () => this.choose(member.index));
@@ -98,7 +100,7 @@ class Palette {
 
   #show() {
     const { classIndex } = this.app.tool;
-    if (this.#recent[0] !== classIndex) this.#recent = [classIndex, ...this.#recent.filter((other) => other !== classIndex)].slice(0, RECENT + 1);
+    this.#recent = [classIndex, ...this.#recent.filter((other) => other !== classIndex)].slice(0, RECENT + 1);
     const chosen = this.#rows.find((row) => row.dataset.index === String(classIndex));
     for (const row of this.#rows) {
       row.setAttribute("aria-checked", String(row === chosen));

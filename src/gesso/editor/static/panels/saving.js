@@ -41,8 +41,7 @@ export const saveLabels = (app) => save(app, "-labels.png", async () => {
 
 /** What stands for ignored pixels in label files. @param {App} app */
 function ignoredValue({ model }) {
-  const { ignoredValue: value = 255 } = /** @type {{ignoredValue?: number}} */ (model);
-  return value;
+  return model.ignoredValue ?? 255;
 }
 
 /** The layout in the colours of its classes. @param {App} app */

@@ -30,12 +30,12 @@ export function mountLatent(container, app) {
   image.hidden = !app.model.encoder;
   const show = () => {
     const { z, seed } = app.document.styles;
-    what.textContent = z ? "It wears a style of its own: from an image, or between two." : "It wears the style of the seed.";
+    what.textContent = z ? "It wears a style of its own." : "It wears the style of the seed.";
     if (seed <= SEEDS) seeds.value = String(seed);
   };
   app.on("document", show);
   show();
-  container.append(what, labelled("Seeds", seeds), make("div", { class: "row" }, image), seedRow(app, "Randomise"), blend(app));
+  container.append(seedRow(app, "Randomise"), labelled("Seeds", seeds), make("div", { class: "row" }, image, what), blend(app));
   if (app.model.encoder) onDropOf(container, "Wear the style of this photograph", (file) => wearImage(app, file));
 }
 
@@ -113,11 +113,11 @@ function end(app, name, changed) {
   }, { class: "small", "aria-label": `${name}: take the present style`, title: "Take the style that is worn now" });
   /** @param {File} file */
   const fromFile = async (file) => take(await styleOfImage(app, file), reduced(await createImageBitmap(file), THUMBNAIL));
-  const image = button("Image …", () => chooseFile("image/*", fromFile), {
+  const image = button("Image", () => chooseFile("image/*", fromFile), {
     class: "small", "aria-label": `${name}: take the style of a photograph`, title: "Take the style of a photograph",
   });
   image.hidden = !app.model.encoder;
-  const box = make("div", { class: "end" }, make("b", {}, name), picture, present, image);
+  const box = make("div", { class: "end" }, make("b", {}, name), picture, make("span", { class: "end-buttons" }, present, image));
   /** @type {End} */
   const made = { name, z: null, box, present, image };
   if (app.model.encoder) onDropOf(box, `Style ${name}`, fromFile);

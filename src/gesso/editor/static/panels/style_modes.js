@@ -86,7 +86,7 @@ function objectActions(app) {
     target = next;
     row.hidden = !target.objects.length;
     toSome.disabled = toAll.disabled = target.objects.length !== 1;
-    toAll.textContent = `Copy to every ${target.name}`;
+    toAll.textContent = `To every ${target.name}`;
     press(pin, target.objects.length > 0 && target.objects.every(({ pinned }) => pinned));
   }];
 }

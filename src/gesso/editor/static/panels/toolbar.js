@@ -43,7 +43,10 @@ export function mountToolbar(container, app) {
   show();
 }
 
-/** Arrow keys go from one to the next, as in any group of which one is chosen. @param {HTMLElement} group @param {HTMLButtonElement[]} buttons */
+/**
+ * Arrow keys go from one to the next, as in any group of which one is chosen.
+ * @param {HTMLElement} group @param {HTMLButtonElement[]} buttons
+ */
 export function roving(group, buttons) {
   group.addEventListener("keydown", (event) => {
     const steps = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 };
@@ -66,7 +69,7 @@ const PAINTS = new Set(["brush", "eraser", "line", "rectangle", "ellipse", "poly
 /** @param {HTMLElement} container @param {App} app */
 function mountOptions(container, app) {
   const title = make("span", { className: "title" });
-  const material = make("span", { className: "muted" });
+  const material = make("span", { className: "muted hint" });
   const options = [sizeOption(app), pressureOption(app), fillOption(app), gapOption(app), polygonOption(app), newObjectOption(app)];
   container.append(title, ...options.map(({ element }) => element), material);
   const show = () => {
@@ -78,6 +81,7 @@ function mountOptions(container, app) {
     }
     const paints = PAINTS.has(name) && name !== "eraser";
     material.textContent = paints && app.classOf(classIndex).thing ? hint(app) : "";
+    material.title = material.textContent;
   };
   for (const event of /** @type {const} */ (["tool", "selection", "document"])) app.on(event, show);
   show();

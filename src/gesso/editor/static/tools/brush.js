@@ -1,6 +1,7 @@
 // Brush and eraser: a round brush of whole pixels. The stroke is seen at once, and recorded when the pointer is lifted.
 
 import { flattenRect } from "../model/document.js";
+import { erase } from "../model/edits.js";
 import { Painter } from "../model/painter.js";
 import { borrow, giveBack } from "../view/layout_bitmap.js";
 import { brushCircle } from "../view/outlines.js";
@@ -9,7 +10,7 @@ import { naming, Previews, selecting, target, Tool } from "./tool.js";
 
 /** @import { At } from "./tool.js" */
 /** @import { App } from "../app.js" */
-/** @import { Point } from "../model/types.js" */
+/** @import { Document, Point } from "../model/types.js" */
 /** @import { View } from "../view/view.js" */
 
 const SOFTEST = 0.15; // of the size, at the least pressure
@@ -20,6 +21,8 @@ export class Brush extends Tool {
   /** Where the last stroke ended; Shift draws a straight line from there. @type {Point|null} */
   #last = null;
   #erases = false;
+  /** The class that is erased from the ground: where the stroke began. @type {number|undefined} */
+  #of = undefined;
 
   /** @param {App} app @param {View} view @param {boolean} [eraser] */
   constructor(app, view, eraser = false) {
@@ -48,6 +51,7 @@ export class Brush extends Tool {
     const into = this.#erases ? null : target(app, at.point, size / 2);
     app.preview(null);
     const tool = this.#erases ? "erase" : "paint";
+    this.#of = groundAt(app.document, at.pixel);
     this.#painter = new Painter(app.document, { tool, classIndex, into, diameter: size, flat: borrow(app.document) });
     this.busy = true;
     view.live(this.#painter.flat);
@@ -72,9 +76,16 @@ export class Brush extends Tool {
     this.previews.want(() => this.#soFar(painter));
   }
 
+  /** The document with the stroke in it, and what was painted into. @param {Painter} painter */
+  #finished(painter) {
+    const mask = this.#erases && painter.mask();
+    if (!mask) return painter.finish();
+    return { document: erase(painter.document, mask, { of: this.#of }), key: null };
+  }
+
   /** The document with the stroke as it is. What fills erased ground is known only now: it is shown too. @param {Painter} painter */
   #soFar(painter) {
-    const { document } = painter.finish();
+    const { document } = this.#finished(painter);
     if (this.#erases && painter.rect && document !== painter.document) {
       flattenRect(painter.flat, document, painter.rect);
       this.view.changed(painter.rect);
@@ -85,7 +96,7 @@ export class Brush extends Tool {
   up() {
     const painter = this.#end();
     if (!painter) return;
-    const made = this.app.attempt(() => painter.finish());
+    const made = this.app.attempt(() => this.#finished(painter));
     if (!made) {
       this.#putBack(painter);
       return;
@@ -135,4 +146,9 @@ function named({ flat, rect, document }, key) {
     for (let at = from + rect.x; at < from + rect.x + rect.width; at += 1) if (flat.top[at] < 0) flat.top[at] = key;
   }
   return flat;
+}
+
+/** The class of the ground at a pixel; undefined outside of the picture. @param {Document} document @param {Point} pixel */
+function groundAt({ ground, width, height }, { x, y }) {
+  return x >= 0 && y >= 0 && x < width && y < height ? ground.label[y * width + x] : undefined;
 }

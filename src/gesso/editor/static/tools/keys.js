@@ -23,13 +23,15 @@ const command = (name) => (app) => app.emit("command", name);
 /** @param {string} what @returns {(app: App) => void} */
 const toggling = (what) => (app) => app.view.toggle(what);
 
+const ARROWS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"];
+
 /** @type {Shortcut[]} */
 export const KEYS = [
   ...TOOLS.map(({ name, label, key }) => ({
     group: "Tools", keys: [key], what: label, act: (/** @type {App} */ app) => app.setTool({ name }),
   })),
 
-  { group: "Painting", keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"], what: "Material of that number", act: (app, key) => app.emit("command", `material-${key}`) },
+  { group: "Painting", keys: [..."123456789"], what: "Material of that number", act: (app, key) => command(`material-${key}`)(app) },
   { group: "Painting", keys: ["/"], what: "Search the materials", act: command("search") },
   { group: "Painting", keys: ["X"], what: "The material before", act: command("material-before") },
   { group: "Painting", keys: ["[", ","], what: "Smaller brush (or wheel)", act: (app) => app.resizeBrush(-1) },
@@ -44,15 +46,15 @@ export const KEYS = [
 
   { group: "Objects", keys: ["Delete", "Backspace"], what: "Delete what is selected", act: deleteSelected },
   { group: "Objects", keys: ["Ctrl+D"], what: "Duplicate", act: duplicateSelected },
-  { group: "Objects", keys: ["Ctrl+A"], what: "Select all objects", act: (app) => app.select(app.document.objects.filter(({ hidden }) => !hidden).map(({ key }) => key)) },
+  { group: "Objects", keys: ["Ctrl+A"], what: "Select all objects", act: selectAll },
   { group: "Objects", keys: ["PageUp"], what: "Bring forward", act: ordering("forward", "Bring forward") },
   { group: "Objects", keys: ["PageDown"], what: "Send backward", act: ordering("backward", "Send backward") },
   { group: "Objects", keys: ["Shift+PageUp"], what: "Bring to the front", act: ordering("front", "Bring to the front") },
   { group: "Objects", keys: ["Shift+PageDown"], what: "Send to the back", act: ordering("back", "Send to the back") },
   { group: "Objects", keys: ["M"], what: "Merge", act: mergeSelected },
   { group: "Objects", keys: ["K"], what: "Lock or unlock", act: lockSelected },
-  { group: "Objects", keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], what: "Move by 1 pixel", act: (app, key) => nudgeSelected(app, key, 1) },
-  { group: "Objects", keys: ["Shift+ArrowLeft", "Shift+ArrowRight", "Shift+ArrowUp", "Shift+ArrowDown"], what: "Move by 10 pixels", act: (app, key) => nudgeSelected(app, key, 10) },
+  { group: "Objects", keys: ARROWS, what: "Move by 1 pixel", act: (app, key) => nudgeSelected(app, key, 1) },
+  { group: "Objects", keys: ARROWS.map((key) => `Shift+${key}`), what: "Move by 10 pixels", act: (app, key) => nudgeSelected(app, key, 10) },
 
   { group: "View", keys: ["Space"], what: "Hold and drag to move the view (or middle button)" },
   { group: "View", keys: ["Ctrl+Wheel"], what: "Zoom" },
@@ -77,6 +79,11 @@ export const KEYS = [
 function onSelected(app, what, edit) {
   const keys = app.selected.map(({ key }) => key);
   if (keys.length) app.apply(`${what} ${said(app)}`, (document) => edit(document, keys));
+}
+
+/** @param {App} app */
+function selectAll(app) {
+  app.select(app.document.objects.filter(({ hidden }) => !hidden).map(({ key }) => key));
 }
 
 /** @param {App} app */

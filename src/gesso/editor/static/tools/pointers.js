@@ -20,6 +20,7 @@ export class Pointers {
   #at = null;
   #penDown = false;
   #name = "";
+  #shown = ""; // the cursor
 
   /** @param {App} app @param {View} view */
   constructor(app, view) {
@@ -30,6 +31,7 @@ export class Pointers {
     this.space = false;
     for (const pane of [view.layout, view.photo]) this.#listen(pane);
     app.on("tool", () => this.#switched());
+    app.on("document", () => this.drawing && this.tool.busy && this.#abandon()); // what is drawn is of another document
     this.#switched();
   }
 
@@ -142,7 +144,7 @@ export class Pointers {
 
   /** What was begun is forgotten. */
   #abandon() {
-    if (this.#held && !this.#held.pans && this.app.tool.name !== "polygon") this.tool.cancel();
+    if (this.drawing) this.tool.interrupt();
     this.#held = null;
     this.#penDown = false;
     this.#leave();
@@ -212,6 +214,8 @@ export class Pointers {
   #cursor() {
     const pans = this.#held ? this.#held.pans : this.space || this.app.tool.name === "pan";
     const cursor = pans ? (this.#held ? "grabbing" : "grab") : this.tool.cursor;
+    if (cursor === this.#shown) return;
+    this.#shown = cursor;
     for (const { over } of [this.view.layout, this.view.photo]) over.canvas.style.cursor = cursor;
   }
 

@@ -10,6 +10,7 @@ import { naming, selecting, target, Tool } from "./tool.js";
 /** @import { At } from "./tool.js" */
 /** @import { Point } from "../model/types.js" */
 
+const PAUSE = 800; // ms after a click closed it, in which the second of a double click begins no other
 const NEAR = 10; // screen pixels within which a click means a corner that is there
 
 export class Polygon extends Tool {
@@ -18,6 +19,8 @@ export class Polygon extends Tool {
   /** @type {Point|null} */
   #next = null;
   #erases = false;
+  #added = false; // whether the pointer that is down added a corner
+  #closed = -PAUSE; // when a click closed the last one
   /** @type {number|"new"|null} */
   #into = null;
 
@@ -41,6 +44,7 @@ export class Polygon extends Tool {
     const first = this.#corners[0];
     if (this.#corners.length > 2 && this.#close(first, place)) {
       this.finish();
+      this.#closed = performance.now();
       return;
     }
     if (!first) {
@@ -48,7 +52,8 @@ export class Polygon extends Tool {
       this.#into = target(this.app, place);
     }
     const last = this.#corners[this.#corners.length - 1];
-    if (!last || !this.#close(last, place, 2)) this.#corners.push(place); // the second click of a double one adds no corner
+    this.#added = !last || !this.#close(last, place, 2); // the second click of a double one adds no corner
+    if (this.#added) this.#corners.push(place);
     this.#next = place;
     this.#changed();
   }
@@ -67,6 +72,12 @@ export class Polygon extends Tool {
 
   doubleClick() {
     if (this.#corners.length > 2) this.finish();
+    else if (this.#corners.length === 1 && performance.now() - this.#closed < PAUSE) this.cancel(); // it closed with its first click
+  }
+
+  interrupt() {
+    if (this.#added) this.removeLast();
+    this.#added = false;
   }
 
   /** @param {string} key */

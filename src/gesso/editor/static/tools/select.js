@@ -73,13 +73,7 @@ export class Select extends Tool {
       return;
     }
     drag.edit = drag.kind === "move" ? this.#moving(dx, dy, at.shift) : this.#scaling(drag.from, at.point);
-    this.previews.want(() => {
-      try {
-        return drag.edit(this.app.document);
-      } catch {
-        return null; // what cannot be is not shown; it is said when the pointer is lifted
-      }
-    });
+    this.previews.want(() => drag.edit(this.app.document));
   }
 
   /** @param {number} dx @param {number} dy @param {boolean} straight @returns {(document: Document) => Document} */

@@ -57,7 +57,7 @@ export class Shape extends Tool {
     if (!this.busy) return;
     for (const { point } of ats) this.#points.push(point);
     this.#shape(ats[ats.length - 1]);
-    this.previews.want(() => this.app.attempt(() => this.#painted(this.app.document)?.document ?? null));
+    this.previews.want(() => this.#painted(this.app.document)?.document ?? null);
   }
 
   up() {

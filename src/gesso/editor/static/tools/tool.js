@@ -1,5 +1,6 @@
 // What every tool can be told, and what tools share: which object a stroke goes into, and previews at a bearable pace.
 
+import { Refusal } from "../model/document.js";
 import { shared } from "../model/masks.js";
 
 /** @import { App } from "../app.js" */
@@ -44,6 +45,11 @@ export class Tool {
 
   /** Forget what was begun. */
   cancel() {}
+
+  /** The pointer was taken away: by a second finger, the system, or another document. */
+  interrupt() {
+    this.cancel();
+  }
 
   /** Whether a key was meant for what was begun. @param {string} key @returns {boolean} */
   key(key) {
@@ -125,9 +131,19 @@ export class Previews {
   #run() {
     this.#timer = null;
     const start = performance.now();
-    const document = this.#make?.();
+    const document = this.#made();
     if (document) this.app.preview(document);
     const now = performance.now();
     this.#earliest = now + Math.max(LEAST, 3 * (now - start));
+  }
+
+  /** What cannot be is not shown; it is said when the pointer is lifted. */
+  #made() {
+    try {
+      return this.#make?.() ?? null;
+    } catch (error) {
+      if (error instanceof Refusal) return null;
+      throw error;
+    }
   }
 }

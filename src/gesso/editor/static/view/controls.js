@@ -12,7 +12,9 @@ export function mountControls(container, app, view) {
   const panes = iconButton("Two panes", ICONS.panes, () => view.set({ wipe: false }));
   const wipe = iconButton("Before and after, with a wipe", ICONS.wipe, () => view.set({ wipe: true }), "W");
   const boundaries = iconButton("Show boundaries", ICONS.boundaries, () => view.toggle("boundaries"), "'");
-  const opacity = make("input", { type: "range", min: "0", max: "1", step: "0.05", value: "1", id: "opacity", "aria-label": "Opacity of the layout" });
+  const opacity = make("input", {
+    type: "range", min: "0", max: "1", step: "0.05", value: "1", id: "opacity", "aria-label": "Opacity of the layout",
+  });
   opacity.title = "Opacity of the layout over the photograph";
   opacity.addEventListener("input", () => view.set({ opacity: opacity.valueAsNumber }));
   const out = iconButton("Zoom out", ICONS.minus, () => view.zoomBy(1 / 1.5), "-");

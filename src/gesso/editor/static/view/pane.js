@@ -47,7 +47,10 @@ export class Pane {
     this.corner = { x: left, y: top };
   }
 
-  /** Empty a canvas, and let what is drawn next be in pixels of the picture. @param {CanvasRenderingContext2D} context @param {Viewport} viewport */
+  /**
+   * Empty a canvas, and let what is drawn next be in pixels of the picture.
+   * @param {CanvasRenderingContext2D} context @param {Viewport} viewport
+   */
   begin(context, viewport) {
     const { ratio } = this;
     const { x, y } = viewport.origin(this);

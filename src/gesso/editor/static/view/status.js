@@ -18,13 +18,13 @@ export function mountStatus(container, app, view) {
   const show = () => {
     waiting = false;
     const found = under(app, view);
-    where.textContent = found ? `${found.x}, ${found.y}` : "";
+    say(where, found ? `${found.x}, ${found.y}` : "");
     dot.hidden = !found;
     if (found) dot.style.backgroundColor = css(found.colour);
-    name.textContent = found?.text ?? "";
-    tip.textContent = app.pointers?.tool.tip() ?? "";
+    say(name, found?.text ?? "");
+    say(tip, app.pointers?.tool.tip() ?? "");
     const { width, height } = app.shown;
-    size.textContent = `${width} × ${height} · ${Math.round(100 * view.viewport.scale)} %`;
+    say(size, `${width} × ${height} · ${Math.round(100 * view.viewport.scale)} %`);
   };
   const soon = () => {
     if (waiting) return;
@@ -35,6 +35,11 @@ export function mountStatus(container, app, view) {
   for (const event of /** @type {const} */ (["document", "preview", "selection", "tool"])) app.on(event, soon);
   addEventListener("pointermove", soon, { passive: true });
   soon();
+}
+
+/** Writing the same text again would make the browser lay out the page. @param {HTMLElement} element @param {string} text */
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
 /** What is under the pointer; null outside of the picture. @param {App} app @param {View} view */

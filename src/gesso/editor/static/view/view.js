@@ -30,8 +30,8 @@ export class View {
   /** @type {CanvasImageSource|null} */
   #overlay = null;
   #frame = 0;
-  /** What has to be drawn with the next frame. */
-  #stale = { layout: true, base: true };
+  /** What has to be drawn with the next frame: the colours of the layout, what the panes show of it, and of the photograph. */
+  #stale = { colours: true, layout: true, photo: true };
   /** @type {{document: Document, path: Path2D}|null} */
   #boundaries = null;
   /** What a stroke that is being drawn shows, instead of the document. @type {Flat|null} */
@@ -156,7 +156,10 @@ export class View {
     return this.#live ?? flat(this.app.shown);
   }
 
-  /** A stroke begins (what it changes is written into `seen`) or is over (null: `show` or a new document follows). @param {Flat|null} seen */
+  /**
+   * A stroke begins (what it changes is written into `seen`) or is over (null: `show` or a new document follows).
+   * @param {Flat|null} seen
+   */
   live(seen) {
     this.#live = seen;
   }
@@ -164,7 +167,7 @@ export class View {
   /** A part of what the stroke shows changed. @param {Rect} rect */
   changed(rect) {
     if (this.#live) this.bitmap.update(this.#live, rect);
-    this.refresh();
+    this.refresh("layout");
   }
 
   /** Lay a bitmap over the photograph. @param {CanvasImageSource|null} bitmap */
@@ -175,13 +178,14 @@ export class View {
 
   /** Draw the layout anew. */
   show() {
-    this.#stale.layout = true;
-    this.refresh();
+    this.#stale.colours = true;
+    this.refresh("layout");
   }
 
-  /** Draw with the next frame. @param {"base"|"over"} [what] "over": only what lies above the pictures */
-  refresh(what = "base") {
-    if (what === "base") this.#stale.base = true;
+  /** Draw with the next frame. @param {"all"|"layout"|"over"} [what] "over": only what lies above the pictures */
+  refresh(what = "all") {
+    if (what !== "over") this.#stale.layout = true;
+    if (what === "all") this.#stale.photo = true;
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
       this.draw();
@@ -190,12 +194,12 @@ export class View {
 
   /** Draw what changed, now. */
   draw() {
-    if (this.#stale.layout && !this.#live) this.bitmap.show(flat(this.app.shown), this.app.shown.width, this.app.shown.height);
+    if (this.#stale.colours && !this.#live) this.bitmap.show(flat(this.app.shown), this.app.shown.width, this.app.shown.height);
     for (const pane of this.panes) {
-      if (this.#stale.base) this.#drawBase(pane);
+      if (pane === this.layout ? this.#stale.layout : this.#stale.photo) this.#drawBase(pane);
       this.#drawOver(pane);
     }
-    this.#stale = { layout: this.#stale.layout && this.#live !== null, base: false };
+    this.#stale = { colours: this.#stale.colours && this.#live !== null, layout: false, photo: false };
   }
 
   /** @param {Pane} pane */

@@ -31,7 +31,10 @@ export class Viewport {
     if (fitted) this.fit(this.picture, pane);
   }
 
-  /** From a place in a pane to a point of the picture; pixel (0, 0) reaches from 0 to 1. @param {Point} place @param {Size} pane @returns {Point} */
+  /**
+   * From a place in a pane to a point of the picture; pixel (0, 0) reaches from 0 to 1.
+   * @param {Point} place @param {Size} pane @returns {Point}
+   */
   toPicture({ x, y }, pane) {
     return {
       x: (x - pane.width / 2) / this.scale + this.centre.x,
