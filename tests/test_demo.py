@@ -367,7 +367,9 @@ def test_its_settings_are_ones_that_training_takes() -> None:
     made = script()
     for stage in made.STAGES.values():
         settings = {name.replace("-", "_"): value for name, value in {**made.ALWAYS, **stage.settings}.items()}
-        assert pix2pixhd.Config.model_validate({**pix2pixhd.PRESETS[settings["preset"]].model_dump(), **settings}).features
+        assert pix2pixhd.Config.model_validate(
+            {**pix2pixhd.PRESETS[settings["preset"]].model_dump(), **settings}
+        ).features
         assert stage.passes + stage.falling > 0
 
 
