@@ -194,7 +194,7 @@ SPADE_SMALL: Table = {
     "norm": ("instance", "ours"),
     "upsampling": ("normal", "ours"),
     "vgg": (False, "ours"),
-    "lambda_kl": (0.05, "paper, appendix A"),
+    "lambda_kl": (0.05 / 8, "as the published presets"),
     "lambda_l1": (10.0, "ours"),
     "ema": (0.999, "ours"),
     "batch": (1, "ours"),

@@ -198,7 +198,7 @@ class GlobalGenerator(nn.Module):
         downs: How often the size is halved; 4 in the official code.
         blocks: Residual blocks; 9 in the paper.
         norm: "instance" (the paper's) or "batch".
-        doubling: How the size is doubled: by a "transposed" convolution (the paper's), or by repeating pixels and convolving them,
+        doubling: How the size is doubled: by a "transposed" convolution (the paper's), or by repeating pixels and convolving,
             "resize", which knows no even and odd pixels and so leaves no checkerboard.
     """
 
