@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from gesso.checkpoints import load_model, read_info, save_half
+from gesso.checkpoints import load_model, read_info, save_half, write_safely
 from gesso.cli import main as gesso
 from gesso.cli.common import DataFlags
 from gesso.cli.generate import open_layouts, real_of
@@ -99,19 +100,17 @@ def demo_model(
     segmenter_steps: int
         Of the segmenter that judges the pictures, instead of the usual number.
     ship: bool
-        Copy model, evaluation, picture and README to src/gesso/demo_model/ of this clone.
+        Copy model, evaluation, picture and README to src/gesso/demo_model/ of this clone; the README says if it was a trial.
     """
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
     os.chdir(out)  # so that files name each other, not folders of this machine
     _command(console, "toy", "scenes", "--count", scenes, "--size", f"{SIZE[0]}x{SIZE[1]}", "--seed", SEED)
     before: dict[str, Any] = {}
-    for name, stage in STAGES.items():
-        lasting = {
-            "epochs": stage.passes if passes is None else passes,
-            "epochs-decay": stage.falling if passes is None else 0,
-        }
-        settings = {**ALWAYS, **stage.settings, **lasting, **before, "device": device, "out": name}
+    stages = lasting(STAGES, passes)
+    for name, stage in stages.items():
+        duration = {"epochs": stage.passes, "epochs-decay": stage.falling}
+        settings = {**ALWAYS, **stage.settings, **duration, **before, "device": device, "out": name}
         _command(console, "train", "scenes", *_flags(settings))
         before = {"init-from": name}
     trained, whole, model = Path(name) / "model.safetensors", Path("float32.safetensors"), Path("model.safetensors")
@@ -131,11 +130,32 @@ def demo_model(
     with console.status("drawing a picture, comparing precisions"):
         picture, lost = _picture(load(model, device)), _lost(load(whole, device), load(model, device))
     picture.save("held-out.jpg", quality=85)
-    Path("README.md").write_text(_readme(model, lost, scenes, device), encoding="utf-8")
+    Path("README.md").write_text(
+        _readme(model, lost, stages, scenes, command_line(scenes, passes, segmenter_steps), device), encoding="utf-8"
+    )
     if ship:
-        for file in (model, Path("evaluation/evaluation.json"), Path("held-out.jpg"), Path("README.md")):
-            shutil.copy(file, PACKAGE / file.name)
+        put((model, Path("evaluation/evaluation.json"), Path("held-out.jpg"), Path("README.md")), PACKAGE)
         console.print(f"copied to {PACKAGE}", soft_wrap=True)
+
+
+def lasting(stages: Mapping[str, Stage], passes: int | None) -> dict[str, Stage]:
+    """The stages as they are trained: with so many passes each and no others, where the number is given."""
+    return {
+        name: stage if passes is None else replace(stage, passes=passes, falling=0) for name, stage in stages.items()
+    }
+
+
+def command_line(scenes: int, passes: int | None, segmenter_steps: int | None) -> str:
+    """What makes the same model again."""
+    trial = {"--passes": passes, "--segmenter-steps": segmenter_steps}
+    given = [f"{flag} {number}" for flag, number in trial.items() if number]
+    return " ".join(["python examples/demo_model.py OUT --scenes", str(scenes), "--ship", *given])
+
+
+def put(files: Sequence[Path], folder: Path) -> None:
+    """Copy files into a folder, each in one move, so that none is ever half there."""
+    for file in files:
+        write_safely(folder / file.name, partial(shutil.copyfile, file))
 
 
 def _flags(settings: dict[str, Any]) -> Iterator[Any]:
@@ -196,14 +216,16 @@ def _lost(whole: Synthesizer, half: Synthesizer) -> tuple[float, int]:
     return float(np.mean(gaps)), int(np.max(gaps))
 
 
-def _readme(model: Path, lost: tuple[float, int], scenes: int, device: str) -> str:
+def _readme(
+    model: Path, lost: tuple[float, int], stages: Mapping[str, Stage], scenes: int, command: str, device: str
+) -> str:
     """How the model was made and what it scores, beside it in the package."""
     loaded = load_model(model)
     parameters = ", ".join(f"{n} {sum(p.numel() for p in m.parameters()):,}" for n, m in loaded.networks.items())
-    stages = "\n".join(
+    listed = "\n".join(
         f"- {name}: {stage.passes} passes and {stage.falling} at a falling learning rate, {_steps(Path(name))} steps; "
         f"{_settings(stage.settings) or 'whole scenes'}"
-        for name, stage in STAGES.items()
+        for name, stage in stages.items()
     )
     place = torch.cuda.get_device_name() if "cuda" in choose_device(device) else f"{os.cpu_count()} processor cores"
     return f"""# The demo model
@@ -211,12 +233,12 @@ def _readme(model: Path, lost: tuple[float, int], scenes: int, device: str) -> s
 `model.safetensors` is a pix2pixHD with a style per object, of the toy world: {parameters} parameters, stored as float16
 ({model.stat().st_size / 1e6:.2f} MB). Hash: {loaded.hash}.
 
-Made by `python examples/demo_model.py OUT --scenes {scenes} --ship` on {place},
+Made by `{command}` on {place},
 {loaded.info.created}, with gesso {loaded.info.gesso_version} and torch {torch.__version__}.
 
 - data: {scenes} toy scenes of {SIZE[0]}x{SIZE[1]} at all times of day (seed {SEED}), a fifth of them held out
 - both trainings: {_settings(ALWAYS)}
-{stages}
+{listed}
 - styles: up to {MODES} modes per class, of objects of at least {SMALLEST_OBJECT} pixels
 
 On held-out layouts, judged by a segmenter that was trained on the real scenes (`evaluation.json` has the protocol and the

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, sync_playwright
 
 from gesso.editor.server import create_app, server
 from gesso.serving import listen
@@ -58,13 +58,24 @@ def launched() -> Iterator[Browser]:
 
 @contextmanager
 def somebody(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser of one's own, in which nothing may go wrong unseen."""
+    """A browser of one's own, in which nothing may go wrong unseen: no error of a script, none in the console.
+
+    What the content security policy forbids is said in the console, and counts.
+    """
     context = browser.new_context(viewport={"width": 1280, "height": 720}, accept_downloads=True)
     wrong: list[str] = []
     context.on("weberror", lambda error: wrong.append(str(error.error)))
+    context.on("console", lambda message: wrong.append(message.text) if is_fault(message) else None)
     yield context
     context.close()
     assert wrong == []
+
+
+def is_fault(message: ConsoleMessage) -> bool:
+    """Whether a message of the console is a fault of the page: all errors but that the server refused, or is not there."""
+    is_answer = message.text.startswith("Failed to load resource") and "/api/" in message.location["url"]
+    is_socket = message.text.startswith("WebSocket connection to") and "/api/live" in message.text
+    return message.type == "error" and not is_answer and not is_socket
 
 
 @contextmanager

@@ -100,6 +100,17 @@ def test_its_scenes_are_held_out_whatever_the_seed(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(Image.open(tmp_path / "val" / kind / f"{numbers[1]}.png")), pixels)
 
 
+def test_scenes_of_an_earlier_demo_do_not_stay(tmp_path: Path) -> None:
+    assert len(list(shipped.write_held_out(tmp_path, 3, seed=1))) == 3
+    own = tmp_path / "val" / "images" / "mine.png"
+    own.write_bytes(b"somebody's")
+    assert list(shipped.write_held_out(tmp_path, 1, seed=2)) == [shipped.FIRST]
+    for kind in ("images", "labels", "instances"):
+        found = {path.name for path in (tmp_path / "val" / kind).iterdir()}
+        assert found - {own.name} == {f"{shipped.FIRST}.png"}
+    assert own.is_file()
+
+
 def test_another_seed_gives_other_scenes(model: Path, tmp_path: Path, gesso: Any) -> None:
     pages = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -133,7 +144,6 @@ def test_an_installation_without_the_model_says_how_to_go_on(
     assert package.shipped_model() == tmp_path / "model.safetensors"
 
 
-@pytest.mark.skipif(not package.MODEL.is_file(), reason="the demo model is not in this clone")
 def test_the_model_that_ships_is_small_and_described() -> None:
     assert package.shipped_model().parent == Path(package.__file__).parent
     check_what_ships(package.shipped_model())
@@ -363,6 +373,37 @@ def test_a_model_file_that_is_too_large_does_not_ship(tmp_path: Path) -> None:
         made.refuse_large(model)
 
 
+def test_the_readme_tells_what_was_really_used() -> None:
+    made = script()
+    usual = "python examples/demo_model.py OUT --scenes 1500 --ship"
+    assert made.command_line(1500, None, None) == usual
+    assert made.command_line(1500, 1, 2) == f"{usual} --passes 1 --segmenter-steps 2"
+    assert made.lasting(made.STAGES, None) == made.STAGES
+    tried = made.lasting(made.STAGES, 1)
+    assert [(name, stage.passes, stage.falling) for name, stage in tried.items()] == [("crops", 1, 0), ("whole", 1, 0)]
+    assert tried["crops"].settings == made.STAGES["crops"].settings
+
+
+def test_a_copy_that_fails_leaves_what_ships_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = script()
+    new, folder = tmp_path / "model.safetensors", tmp_path / "package"
+    new.write_bytes(b"new")
+    folder.mkdir()
+    (folder / new.name).write_bytes(b"old")
+
+    def half(source: Path, target: Path) -> None:
+        target.write_bytes(b"ne")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(made.shutil, "copyfile", half)
+        with pytest.raises(TrainingError, match=r"model\.safetensors"):
+            made.put([new], folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {new.name: b"old"}
+    made.put([new], folder)
+    assert (folder / new.name).read_bytes() == b"new"
+
+
 def test_its_settings_are_ones_that_training_takes() -> None:
     made = script()
     for stage in made.STAGES.values():
@@ -392,5 +433,7 @@ def test_the_script_makes_what_the_package_ships(tmp_path: Path, monkeypatch: py
     check_what_ships(package.MODEL)
     told = "".join((tmp_path / "package" / name).read_text() for name in ("evaluation.json", "README.md"))
     assert str(tmp_path) not in told
+    assert "--ship --passes 1 --segmenter-steps 2`" in told
+    assert told.count("1 passes and 0 at a falling learning rate") == 2, "what was used, not what is usual"
     ended = gesso("demo", "--out", tmp_path / "demo", "--scenes", 1, "--device", "cpu")
     assert ended.code == 0, ended.err

@@ -16,6 +16,7 @@ from paged import (
     PHOTOGRAPH,
     launched,
     look,
+    pixels,
     press,
     row,
     served,
@@ -27,6 +28,7 @@ from paged import (
 from styled import (
     LEFT,
     RIGHT,
+    SIZE,
     clusters,
     mirrored,
     write_scenes,
@@ -102,7 +104,46 @@ def test_two_tabs_do_not_overwrite_each_other(context: BrowserContext, address: 
     assert (look(other) == photos[0]).all()
 
 
+def test_a_draft_that_could_not_be_written_is_tried_again(context: BrowserContext, address: str) -> None:
+    page = start(context, address)
+    look(page)
+    page.wait_for_timeout(700)  # the first draft is written
+    page.evaluate(
+        """() => {
+            const { put } = IDBObjectStore.prototype;
+            window.mend = () => { IDBObjectStore.prototype.put = put; };
+            IDBObjectStore.prototype.put = () => { throw new DOMException("the disk is on fire", "UnknownError"); };
+        }"""
+    )
+    for name in (f"car {LEFT}", f"car {RIGHT}"):
+        row(page, name).click()
+        press(page, "Delete (Del)")
+        page.wait_for_timeout(500)
+    failed = page.get_by_role("alert").filter(has_text="the disk is on fire")
+    expect(failed).to_have_count(1)
+    page.evaluate("() => window.mend()")
+    expect(page.locator(".toast", has_text="kept again")).to_be_visible(timeout=12_000)
+    page.evaluate("() => { IDBObjectStore.prototype.put = () => { throw new Error('not while it closes'); }; }")
+    page.reload()
+    page.locator(".card.draft").click()
+    expect(page.locator(".objects li")).to_have_count(1)
+
+
 # -------------------------------------------------------------------------------------------------------- the server
+
+
+def test_without_the_server_the_maps_can_be_saved(context: BrowserContext, model_file: Path) -> None:
+    with served(load(model_file, "cpu")) as address:
+        page = start(context, address, "toy scene 2")
+        look(page)
+    expect(page.locator(".banner")).to_be_visible()
+    page.locator("#layout-pane").focus()
+    page.keyboard.press("Control+s")
+    toast = page.get_by_role("alert").locator(".toast", has_text="project was not saved")
+    for name in ("Label map", "Colour map", "Instance map"):
+        with page.expect_download() as found:
+            toast.get_by_role("button", name=name).click()
+        assert pixels(Path(found.value.path()).read_bytes()).shape[:2] == SIZE
 
 
 @pytest.mark.parametrize("lost", ["killed", pytest.param("killed without a socket", marks=pytest.mark.slow)])

@@ -24,7 +24,7 @@ from gesso.editor import opening
 from gesso.editor.examples import Example, Loaded, collect, comfortable_size, horizon, stripes, trained_size
 from gesso.editor.label_files import read_instance_file, read_label_file
 from gesso.editor.opening import document_of
-from gesso.editor.rendering import Renderer
+from gesso.editor.rendering import Closing, Renderer
 from gesso.editor.security import Limits
 from gesso.editor.wire import DocumentWire
 from gesso.errors import DataError, GessoError, LabelError
@@ -385,6 +385,39 @@ def test_an_example_whose_file_is_bad_says_so(synth: Synthesizer) -> None:
 
     with client(opening.router(Renderer(synth), [Example("a", fails)])) as web:
         said(web.get("/api/examples/0"), "a.png cannot be read")
+
+
+def test_a_bad_example_does_not_hide_the_others(synth: Synthesizer) -> None:
+    label, mended = np.full(SIZE, ROAD, np.int32), [False]
+
+    def load_second() -> Loaded:
+        if not mended[0]:
+            raise DataError("b.png cannot be read; fetch it again.")
+        return Loaded(label, label)
+
+    examples = [
+        Example("a", lambda: Loaded(label, label)),
+        Example("b", load_second),
+        Example("c", lambda: Loaded(label, label)),
+    ]
+    with client(opening.router(Renderer(synth), examples)) as web:
+        listed = web.get("/api/examples").json()
+        assert [(one["number"], one["name"], one["fault"]) for one in listed] == [
+            (0, "a", None),
+            (1, "b", "b.png cannot be read; fetch it again."),
+            (2, "c", None),
+        ]
+        assert [bool(one["thumbnail"]) for one in listed] == [True, False, True]
+        mended[0] = True
+        assert [one["fault"] for one in web.get("/api/examples").json()] == [None] * 3
+
+
+def test_examples_are_not_called_bad_because_the_editor_ends(synth: Synthesizer) -> None:
+    def ends() -> Loaded:
+        raise Closing
+
+    with client(opening.router(Renderer(synth), [Example("a", ends)])) as web:
+        said(web.get("/api/examples"), "being closed")
 
 
 def test_an_example_without_a_photograph_says_so(synth: Synthesizer) -> None:

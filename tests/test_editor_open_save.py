@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from gesso.checkpoints import load_model
 from gesso.data import layouts
@@ -165,7 +167,16 @@ def test_a_map_in_other_colours_opens_with_the_nearest_where_that_is_wanted(
 
 def test_a_dropped_file_is_opened(context: BrowserContext, address: str) -> None:
     page = visit(context, address)
-    values = [int(value) for value in png(SPACE.to_values(scene()[0]).astype(np.uint8))]
+    drop(page, png(SPACE.to_values(scene()[0]).astype(np.uint8)))
+    expect(page.locator(".objects li")).to_have_count(2)
+    expect(page.locator(".drop-anywhere")).to_be_hidden()
+    drop(page, png(colourise(scene()[0], SPACE)))
+    expect(
+        page.locator(".toast", has_text="dropped.png").or_(page.locator(".toast", has_text="colours"))
+    ).to_be_visible()
+
+
+def drop(page: Page, content: bytes) -> None:
     page.evaluate(
         """values => {
             const data = new DataTransfer();
@@ -173,7 +184,37 @@ def test_a_dropped_file_is_opened(context: BrowserContext, address: str) -> None
             const options = { dataTransfer: data, bubbles: true, cancelable: true };
             for (const kind of ["dragenter", "dragover", "drop"]) document.body.dispatchEvent(new DragEvent(kind, options));
         }""",
-        values,
+        [int(value) for value in content],
     )
-    expect(page.locator(".objects li")).to_have_count(2)
-    expect(page.locator(".drop-anywhere")).to_be_hidden()
+
+
+def claiming(width: int, height: int) -> bytes:
+    """A PNG in true colours that says to be so large, and holds next to nothing."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [b"IHDR" + header, b"IDAT" + zlib.compress(bytes(64)), b"IEND"]
+    parts = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_a_dropped_file_that_says_to_be_huge_is_not_decoded(context: BrowserContext, address: str) -> None:
+    page = start(context, address)
+    look(page)
+    page.evaluate(
+        """() => {
+            const decode = window.createImageBitmap;
+            window.decoded = 0;
+            window.createImageBitmap = (...given) => {
+                if (given[0] instanceof File) window.decoded += 1;
+                return decode(...given);
+            };
+        }"""
+    )
+    errors = page.locator(".notes .toast.error .text")
+    drop(page, claiming(30_000, 30_000))
+    expect(errors).to_have_count(1)
+    assert "far too many pixels" in errors.inner_text()
+    press(page, "Close this message")
+    drop(page, claiming(0, 0)[:30])
+    expect(errors).to_have_count(1)
+    assert page.evaluate("() => window.decoded") == 0
+    expect(row(page, f"car {RIGHT}")).to_be_visible()

@@ -599,6 +599,12 @@ FAULTS = """() => {
         canvas.fillRect(0, 0, 1, 1);
         return [...canvas.getImageData(0, 0, 1, 1).data];
     };
+    const opacity = element => element ? getComputedStyle(element).opacity * opacity(element.parentElement) : 1;
+    const seen = element => { // text as it looks: what is behind it shines through
+        const [front, back] = [rgba(getComputedStyle(element).color), behind(element)];
+        const share = opacity(element) * front[3] / 255;
+        return front.map((value, n) => share * value + (1 - share) * back[n]);
+    };
     const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
         .reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
     const behind = element => {
@@ -617,8 +623,7 @@ FAULTS = """() => {
         }
         const own = [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
         if (!own || element.closest(":disabled, svg, noscript")) continue;
-        const style = getComputedStyle(element);
-        const [one, other] = [light(rgba(style.color)), light(behind(element))];
+        const [one, other] = [light(seen(element)), light(behind(element))];
         const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
         if (ratio < 4.5) faults.push(`${ratio.toFixed(1)}: ${element.textContent.trim().slice(0, 40)}`);
     }
@@ -637,6 +642,21 @@ def test_it_fits_screens_with_names_and_contrast(chromium: Browser, address: str
     for tool in ("bucket", "polygon", "brush", "select"):
         canvas.hold(tool, CAR)
         assert page.evaluate(FAULTS) == []
+    page.evaluate("gesso.select([gesso.document.objects[0].key])")
+    for _ in range(2):
+        page.locator(".object-marks button").first.click()  # hidden, and shown again
+        page.mouse.move(1, 1)
+        page.wait_for_function("() => new Promise(done => setTimeout(() => done(true), 150))")  # colours fade in
+        assert page.evaluate(FAULTS) == []
+    for name in ("Open", "Save"):
+        page.get_by_role("button", name=name, exact=True).click()
+        assert page.get_by_role("menuitem").first.is_visible()
+        assert page.evaluate(FAULTS) == []
+        page.keyboard.press("Escape")
+    page.locator("#help-button").click()
+    assert page.get_by_role("dialog").is_visible()
+    assert page.evaluate(FAULTS) == []
+    page.keyboard.press("Escape")
     assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [
         width,
         height,

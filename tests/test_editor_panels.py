@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from torch import Tensor
 
 from gesso.checkpoints import load_model
@@ -22,6 +23,7 @@ from paged import (
     is_worn,
     launched,
     look,
+    offer,
     png,
     press,
     row,
@@ -154,6 +156,115 @@ def test_one_style_for_the_whole_picture(tmp_path: Path, context: BrowserContext
         wait_until(page, lambda photo: (photo != mood).any() and (photo != seventeen).any())
 
 
+def test_a_blend_is_settled_whatever_becomes_of_its_requests(
+    tmp_path: Path, context: BrowserContext, listing: layouts.Listing
+) -> None:
+    with served(load(write_spade_model(tmp_path / "m.safetensors"), "cpu"), listing=listing) as address:
+        page = start(context, address)
+        for name, seed in (("A", "3"), ("B", "4")):
+            page.get_by_label("Seed", exact=True).fill(seed)
+            page.keyboard.press("Enter")
+            look(page)
+            press(page, f"{name}: take the present style")
+        mix = page.get_by_label("Between style A and style B")
+        expect(mix).to_be_enabled()
+        recorded = look(page)
+        waiting: list[Route] = []
+        page.route("**/api/interpolate", lambda route: waiting.append(route))  # it takes no built-in
+        page.evaluate(
+            "() => { window.shown = []; gesso.on('preview', () => shown.push(gesso.shown === gesso.document)); }"
+        )
+        pull(page, "Between style A and style B", 0.2)
+        page.wait_for_timeout(100)
+        waiting.pop().continue_()
+        page.wait_for_function("() => shown.length === 1 && !shown[0]")
+        pull(page, "Between style A and style B", 0.3)
+        pull(page, "Between style A and style B", 0.4)
+        page.wait_for_timeout(300)
+        assert page.evaluate("() => shown") == [False], "a request that another one follows ends no preview"
+        mix.dispatch_event("change")
+        page.wait_for_timeout(100)
+        waiting.pop().abort()
+        expect(page.get_by_role("alert").filter(has_text="does not answer")).to_be_visible()
+        assert (look(page) == recorded).all()
+        assert page.evaluate("() => gesso.shown === gesso.document"), "what was not recorded is not shown"
+
+
+def pull(page: Page, label: str, value: float) -> None:
+    """Move a slider, without letting it go."""
+    page.get_by_label(label).evaluate(
+        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }", value
+    )
+
+
+def test_a_slider_that_is_pulled_away_and_back_leaves_no_preview(
+    tmp_path: Path, context: BrowserContext, listing: layouts.Listing
+) -> None:
+    with served(load(write_spade_model(tmp_path / "m.safetensors"), "cpu"), listing=listing) as address:
+        page = start(context, address)
+        look(page)
+        box = page.get_by_label("Seeds").bounding_box()
+        assert box
+        x, y = box["x"] + 8, box["y"] + box["height"] / 2
+        page.mouse.click(x, y)
+        page.wait_for_function("() => gesso.shown === gesso.document")
+        photo, length = look(page), page.evaluate("() => gesso.history.length")
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 60, y, steps=4)
+        page.wait_for_function("() => gesso.shown !== gesso.document")
+        page.mouse.move(x, y, steps=4)
+        page.mouse.up()
+        page.wait_for_function("() => gesso.shown === gesso.document")
+        assert (look(page) == photo).all()
+        assert page.evaluate("() => gesso.history.length") == length, "the same seed again is no edit"
+
+
+def test_choosing_what_is_worn_already_is_no_step_of_undo(context: BrowserContext, address: str) -> None:
+    page = start(context, address)
+    row(page, f"car {LEFT}").click()
+    tile = page.locator(".strip .thumb").nth(2)
+    steps = "() => gesso.history.length"
+    for expected in (1, 1):
+        tile.click()
+        expect(tile).to_have_attribute("aria-pressed", "true")
+        assert page.evaluate(steps) == expected
+    for value in ("9", "10", "10.2"):
+        page.get_by_label("Seed", exact=True).fill(value)
+        page.keyboard.press("Enter")
+    assert page.evaluate(steps) == 3
+
+
+def test_the_photograph_of_a_layout_follows_undo_return_and_reload(context: BrowserContext, address: str) -> None:
+    page = start(context, address)
+    dress = page.get_by_role("button", name="As in the photograph")
+    first = look(page)
+    dress.click()
+    dressed = wait_until(page, lambda photo: (photo != first).any())
+    page.locator("#layout-pane").focus()
+    page.keyboard.press("Control+z")
+    offer(page, "Label map", "street.png", png(SPACE.to_values(scene()[0]).astype(np.uint8)))
+    expect(dress).to_be_hidden()
+    page.keyboard.press("Control+z")
+    expect(dress).to_be_visible()
+    press(page, "Open")
+    page.get_by_role("menuitem", name="Example layout").click()
+    page.locator(".card:not(.draft)", has_text="two").click()
+    page.wait_for_function("() => gesso.document.objects.some(({ id }) => id === 99)")
+    other = look(page)
+    dress.click()
+    wait_until(page, lambda photo: (photo != other).any())
+    press(page, "Return to photograph 1")
+    look(page)
+    dress.click()
+    assert (wait_until(page, lambda photo: (photo != first).any()) == dressed).all(), (
+        "its own photograph, not the other's"
+    )
+    page.reload()
+    page.locator(".card.draft").click()
+    expect(dress).to_be_visible()
+
+
 def test_chance_alone_and_no_style_at_all(tmp_path: Path, context: BrowserContext, tiny_model: Path) -> None:
     with served(load(write_pix2pix_model(tmp_path / "m.safetensors"), "cpu")) as address:
         page = start(context, address, "toy scene 2")
@@ -222,12 +333,35 @@ def test_locked_objects_stay_and_hidden_ones_are_not_rendered(context: BrowserCo
     assert (look(page) == before).all()
 
 
-def test_several_objects_merge_and_one_splits(context: BrowserContext, address: str) -> None:
+def test_scaling_says_what_the_layout_refuses(context: BrowserContext, address: str) -> None:
     page = start(context, address)
+    size = "() => gesso.selected[0].mask.width"
+    slider = page.get_by_label("Scale the selected objects")
+    row(page, f"car {RIGHT}").click()
+    for _ in range(3):
+        slider.fill("2")
+    expect(page.get_by_role("alert").filter(has_text="at most 4 times")).to_have_count(1)
+    assert page.evaluate(size) <= 4 * 64
+    assert page.evaluate("() => gesso.shown === gesso.document")
+    expect(slider).to_have_value("0")
+    press(page, f"Lock car {RIGHT}")
+    expect(slider).to_be_disabled()
+    row(page, f"car {LEFT}").click()
+    expect(slider).to_be_enabled()
+
+
+@pytest.mark.parametrize("by", ["button", "key"])
+def test_several_objects_merge_and_one_splits(context: BrowserContext, address: str, by: str) -> None:
+    page = start(context, address)
+    front = page.evaluate("() => gesso.document.objects.filter(({ id }) => [26001, 7].includes(id)).at(-1).id")
     row(page, f"car {LEFT}").click()
     row(page, "person 7").click(modifiers=["Control"])
-    press(page, "Merge into one object")
+    if by == "button":
+        press(page, "Merge into one object")
+    else:
+        page.keyboard.press("m")
     expect(page.locator(".objects li")).to_have_count(2)
+    assert page.evaluate("() => gesso.selected.map(({ id }) => id)") == [front], "the frontmost takes in the others"
     press(page, "Split into its separate parts")
     expect(page.locator(".objects li")).to_have_count(3)
     expect(page.locator(".object-name[aria-pressed=true]")).to_have_count(2)
@@ -239,7 +373,17 @@ def test_an_object_of_the_library_is_set_down(context: BrowserContext, address: 
     page.locator(".library .thumb").first.click()
     box = page.locator("#layout-pane").bounding_box()
     assert box
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 0.8 * box["height"])
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    is_ghost = "seen => (gesso.shown.objects.length === 4) === seen"
+    page.evaluate("() => gesso.view.zoomBy(0.25)")  # a margin around the picture, within the pane
+    margin, header = (box["x"] + 4, box["y"] + 4), (300, 10)
+    for outside in (margin, header):
+        page.mouse.move(*middle)
+        page.wait_for_function(is_ghost, arg=True)
+        page.mouse.move(*outside)
+        page.wait_for_function(is_ghost, arg=False)
+    page.mouse.move(*middle)
+    page.wait_for_function(is_ghost, arg=True)
     page.mouse.down()
     page.mouse.up()
     expect(page.locator(".objects li")).to_have_count(4)
@@ -281,8 +425,25 @@ def test_where_a_segmenter_disagrees_is_laid_over_the_photograph(
         wrong = np.array(painted).reshape(32, 64) > 0
         assert (wrong == ((scene()[0] != ROAD) & (scene()[0] < len(SPACE)))).all()
         page.keyboard.press("Escape")
+        total = page.locator("#faithfulness .total")
+        page.locator("#layout-pane").focus()
+        page.keyboard.press("Control+z")  # there is nothing to undo
+        page.evaluate("() => gesso.apply('nothing', (document) => document)")
+        expect(total).to_be_visible()
+        assert page.evaluate("() => window.laid !== null"), "it stays while the photograph does"
+        page.evaluate("async () => gesso.preview((await import('/model/edits.js')).setSeed(gesso.document, 5))")
+        expect(total).to_be_hidden()
+        assert page.evaluate("() => window.laid") is None, "it is of another photograph"
+        page.evaluate("() => gesso.preview(null)")
+        expect(total).to_be_visible()
+        row(page, f"car {LEFT}").click()
+        press(page, "Delete (Del)")
+        expect(total).not_to_have_text(f"{round(100 * right)} %")
+        expect(total).to_be_visible()
+        assert page.evaluate("() => window.laid !== null")
+        page.locator("#layout-pane").focus()
         page.keyboard.press("f")
-        expect(page.locator("#faithfulness .total")).to_be_hidden()
+        expect(total).to_be_hidden()
         assert page.evaluate("() => window.laid") is None
 
 
@@ -320,6 +481,131 @@ def test_an_earlier_photograph_is_returned_to(context: BrowserContext, address: 
     expect(page.locator(".history li").first).to_have_attribute("data-current", "")
     page.keyboard.press("Control+z")
     expect(page.locator(".objects li")).to_have_count(2)
+
+
+# How many arrays there are as large as a layout: those that can still be reached.
+LARGE = "function () { return this.filter((array) => array.length === 64 * 32).length; }"
+
+
+def large_arrays(page: Page) -> int:
+    session = page.context.new_cdp_session(page)
+    prototype = session.send("Runtime.evaluate", {"expression": "Int32Array.prototype"})["result"]["objectId"]
+    found = session.send("Runtime.queryObjects", {"prototypeObjectId": prototype})["objects"]["objectId"]
+    call = {"objectId": found, "functionDeclaration": LARGE, "returnByValue": True}
+    count = int(session.send("Runtime.callFunctionOn", call)["result"]["value"])
+    session.detach()
+    return count
+
+
+def test_earlier_photographs_hold_no_whole_layouts(context: BrowserContext, address: str) -> None:
+    page = start(context, address)
+    items = page.locator(".history li")
+    expect(items).to_have_count(1)
+    counts = []
+    for number in range(5):
+        page.evaluate(
+            """async ([number, road]) => {
+                const { paint } = await import("/model/edits.js");
+                const mask = { x: 8 * number, y: 1, width: 6, height: 6, bits: new Uint8Array(36).fill(1) };
+                gesso.apply("Paint", (document) => paint(document, mask, road).document);
+            }""",
+            [number, ROAD],
+        )
+        expect(items).to_have_count(number + 2)
+        look(page)
+        page.locator("#styles").get_by_label("All of").select_option(label=["road", "car"][number % 2])
+        counts.append(large_arrays(page))
+    print("COUNTS", counts)
+    assert counts[-1] <= counts[1] + 2, counts
+
+
+# What a key changes, by what the help says of it; tools change the tool.
+ORDER, MOVED = "gesso.document.objects.map(({ key }) => key)", "gesso.selected.map(({ mask }) => [mask.x, mask.y])"
+EFFECTS = {
+    "Material of that number": "gesso.tool.classIndex",
+    "Material of that number and 9": "gesso.tool.classIndex",
+    "Search the materials": "document.activeElement.tagName",
+    "The material before": "gesso.tool.classIndex",
+    "Smaller brush (or wheel)": "gesso.tool.size",
+    "Larger brush (or wheel)": "gesso.tool.size",
+    "Each stroke a new object": "gesso.tool.newObject",
+    "Delete what is selected": ORDER,
+    "Duplicate": ORDER,
+    "Select all objects": "gesso.selection.size",
+    "Bring forward": ORDER,
+    "Send backward": ORDER,
+    "Bring to the front": ORDER,
+    "Send to the back": ORDER,
+    "Merge": ORDER,
+    "Lock or unlock": "gesso.selected.map(({ locked }) => locked)",
+    "Move by 1 pixel": MOVED,
+    "Move by 10 pixels": MOVED,
+    "Zoom in": "gesso.view.viewport.scale",
+    "Zoom out": "gesso.view.viewport.scale",
+    "Show all of the picture": "gesso.view.viewport.scale",
+    "Two panes, or before and after": "gesso.view.settings.wipe",
+    "Boundaries": "gesso.view.settings.boundaries",
+    "Outlines of what is selected": "gesso.view.settings.outlines",
+    "Faithfulness": "commands.length",  # what it does has its own test, with a segmenter
+    "Times": "document.querySelector('#latency [aria-label=Times]').checkVisibility()",
+    "Undo": "gesso.history.position",
+    "Redo": "gesso.history.position",
+    "Draw all styles anew": "gesso.document.styles.seed",
+    "Save the project": "document.querySelector('#messages').textContent.includes('.zip')",
+    "Open": "document.querySelectorAll(':popover-open').length",
+    "This help": "document.querySelectorAll('dialog[open]').length",
+}
+# Three objects, one over the other, of which the middle one is selected (for a merge two); something to undo and to redo.
+READY = """async what => {
+    const { moveObject, setSeed } = await import("/model/edits.js");
+    const { gesso: app } = window;
+    window.first ??= app.document;
+    window.commands ??= app.on("command", () => commands.push(1)) && [];
+    document.querySelector("dialog[open]")?.close();
+    const [left, middle, right] = first.objects;
+    app.replaceDocument(first, { keepHistory: true });
+    app.apply("one over the other", (now) => [left, right].reduce((made, { key, mask }) => moveObject(made, key,
+        middle.mask.x - mask.x, middle.mask.y - mask.y), now));
+    app.apply("to be done again", (now) => setSeed(now, 123456));
+    app.undo();
+    app.setTool({ name: what === "Pick a class" ? "brush" : "eyedropper", classIndex: 2, size: 32 });
+    app.setTool({ classIndex: app.model.classes.length });
+    app.select(what === "Merge" ? [left.key, middle.key] : [middle.key]);
+    app.view.fit();
+    app.view.zoomBy(2);
+    document.querySelector("#layout-pane").focus();
+}"""
+
+
+def test_every_key_does_what_the_help_says(context: BrowserContext, address: str) -> None:
+    page = start(context, address)
+    look(page)
+    table = page.evaluate(
+        "async () => (await import('/tools/keys.js')).KEYS.map((one) => ({ ...one, act: Boolean(one.act) }))"
+    )
+    classes = page.evaluate("() => gesso.model.classes.length")
+    for shortcut in table:
+        if not shortcut["act"]:
+            continue
+        what, names = shortcut["what"], shortcut["keys"]
+        effect = "gesso.tool.name" if shortcut["group"] == "Tools" else EFFECTS[what]
+        for name in names[: classes - 9 if what.endswith("and 9") else None]:
+            page.evaluate(READY, what)
+            now = f"() => JSON.stringify({effect})"
+            before = page.evaluate(now)
+            page.keyboard.press(typed(name))
+            for _ in range(100):
+                if page.evaluate(now) != before:
+                    break
+                page.wait_for_timeout(50)
+            else:
+                pytest.fail(f"{name} does not do what the help says of it: {what}")
+
+
+def typed(name: str) -> str:
+    """How Playwright calls a key of the help."""
+    name = name.replace("Ctrl+", "Control+")
+    return re.sub(r"^Shift\+(\d)$", r"Shift+Digit\1", name.lower() if len(name) == 1 else name)
 
 
 def test_every_key_is_in_the_help(context: BrowserContext, address: str) -> None:

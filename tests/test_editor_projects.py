@@ -20,7 +20,9 @@ from gesso.checkpoints import load_model, save_model
 from gesso.data import readers
 from gesso.editor import archive, projects
 from gesso.editor.rendering import Renderer
+from gesso.editor.security import Limits
 from gesso.editor.wire import DocumentWire, StylesWire
+from gesso.errors import DataError
 from gesso.labels import LabelSpace
 from gesso.synthesis.editing import Layout, move_object
 from gesso.synthesis.synthesizer import Synthesizer, load
@@ -149,7 +151,57 @@ def test_saving_refuses_what_could_not_be_opened(web: TestClient) -> None:
     said(web.post("/api/project/save", files={"photograph": ("p.png", b"text")}), "lacks the field document")
 
 
+def noisy(side: int) -> DocumentWire:
+    """A document whose maps hardly shrink."""
+    random = np.random.default_rng(0)
+    label, instance = random.integers(0, 4, (side, side)), random.integers(0, 2**30, (side, side))
+    return DocumentWire.of(Layout(SPACE, label.astype(np.int32), instance.astype(np.int32), (), frozenset()))
+
+
+def test_what_is_saved_can_be_opened_whatever_its_size(synth: Synthesizer) -> None:
+    """Maps for people are left out first, then the photograph; what is too large by itself is refused."""
+    made, picture = noisy(200), png(np.random.default_rng(1).integers(0, 256, (200, 200, 3), dtype=np.uint8))
+    document_alone, maps = len(made.json_bytes()), {"label.png", "instance.png", "colours.png"}
+    renderer, outcomes = Renderer(synth), []
+    whole = len(projects.save(renderer, made, picture))
+    for most in range(document_alone * 7 // 10, whole + 2 * projects.ENVELOPE, 10_000):
+        limits = Limits(bytes=most)
+        try:
+            content = projects.save(renderer, made, picture, limits)
+        except DataError as error:
+            assert "opens again with up to" in str(error)
+            outcomes.append("refused")
+            continue
+        assert len(content) <= most - projects.ENVELOPE
+        answer = projects.open_project(renderer, content, limits)
+        assert answer.document == made
+        found = unzip(content)
+        assert (answer.photograph is None) is ("photograph.png" not in found)
+        missing = sorted({*maps, "photograph.png"} - set(found))
+        assert all(name in found["README.txt"].decode().partition("Left out")[2] for name in missing)
+        outcomes.append(f"without {len(missing)}")
+    assert list(dict.fromkeys(outcomes)) == ["refused", "without 4", "without 3", "without 0"]
+
+
+def test_the_answer_names_what_was_left_out_of_a_project(synth: Synthesizer) -> None:
+    made = noisy(200)
+    limits = Limits(bytes=len(made.json_bytes()) + projects.ENVELOPE)
+    with client(projects.router(Renderer(synth, limits))) as web:
+        answer = web.post("/api/project/save", files={"document": ("d.json", made.json_bytes())})
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["X-Gesso-Left-Out"] == "label.png, instance.png, colours.png"
+        assert opened(web, answer.content).status_code == 200
+
+
 # ------------------------------------------------------------------------------------------------------- other models
+
+
+def test_choices_that_the_same_model_does_not_know_are_left_out_too(web: TestClient) -> None:
+    styles = StylesWire(seed=3, classes={"car": 2, "unicorn": 1})
+    answer = opened(web, saved(web, document().model_copy(update={"styles": styles}))).json()
+    assert answer["sameModel"] is True
+    assert answer["document"]["styles"]["classes"] == {"car": 2}
+    assert "1 choices of style that it does not know were left out" in answer["sentence"]
 
 
 def other(synth: Synthesizer, **changes: Any) -> TestClient:

@@ -1,4 +1,4 @@
-"""The editor's endpoints around styles: modes, what is worn, photographs' styles, swatches, the library, segmenters."""
+"""The editor's endpoints around styles: modes, what is worn, photographs' styles, swatches, the library."""
 
 from __future__ import annotations
 
@@ -18,20 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
-from torch import Tensor
 
-from edited import client, layout_of, picture_of, png, said, save, scene_files
+from edited import client, picture_of, png, said, save, scene_files
 from gesso.checkpoints import load_model
 from gesso.data import toy
-from gesso.editor import library, opening, segmenting, styling, swatches
+from gesso.editor import library, styling, swatches
 from gesso.editor.examples import Example, Loaded, collect
 from gesso.editor.rendering import Renderer
 from gesso.editor.wire import MaskWire
-from gesso.errors import ConfigError, DataError
-from gesso.evaluate.faithfulness import faithfulness
-from gesso.labels import LabelSpace, components
+from gesso.errors import DataError
 from gesso.synthesis.latents import between
-from gesso.synthesis.segmenter import PhotoSegmenter
 from gesso.synthesis.style import Style
 from gesso.synthesis.synthesizer import Synthesizer, load
 from styled import (
@@ -39,7 +35,6 @@ from styled import (
     CAR_MODES,
     PERSON,
     ROAD,
-    SIZE,
     SKY,
     SPACE,
     clusters,
@@ -272,6 +267,32 @@ def test_swatches_do_without_broken_examples(features: Synthesizer) -> None:
         assert wait_for(lambda: web.get("/api/swatches").json())["swatches"]
 
 
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA"), DataError("odd")])
+def test_one_layout_that_cannot_be_rendered_does_not_end_all_swatches(
+    features: Synthesizer, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    renderer, examples = Renderer(features), collect(features)[:2]
+    own, asked = renderer.now, []
+
+    def fails_once(*arguments: Any) -> Any:
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise error
+        return own(*arguments)
+
+    monkeypatch.setattr(renderer, "now", fails_once)
+    with client(swatches.router(renderer, examples)) as web:
+        assert wait_for(lambda: web.get("/api/swatches").json())["swatches"]
+    assert len(asked) > 1
+
+
+def test_swatches_end_with_the_editor(features: Synthesizer) -> None:
+    renderer = Renderer(features)
+    renderer.close()
+    with client(swatches.router(renderer, collect(features)[:2])) as web:
+        assert wait_for(lambda: web.get("/api/swatches").json())["swatches"] == {}
+
+
 def test_a_slow_model_is_asked_few_times(features: Synthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swatches, "ENOUGH", -1.0)
     with client(swatches.router(Renderer(features), collect(features))) as web:
@@ -353,84 +374,3 @@ def test_the_library_is_collected_when_it_is_asked_for_and_once() -> None:
         assert [len(web.get("/api/library").json()) for _ in range(3)] == [1, 1, 1]
     assert len(loads) == 1
     assert loads[0] != threading.get_ident()
-
-
-# ---------------------------------------------------------------------------------------------------------- segmenters
-
-
-class Bands(PhotoSegmenter):
-    """Finds what the photograph's red says: the index of the class."""
-
-    def __init__(self, space: LabelSpace = SPACE) -> None:
-        super().__init__("bands", "nothing", space, "0" * 64)
-
-    def _read(self, pixels: Tensor) -> Tensor:
-        return pixels[0].long()
-
-
-def drawn(label: np.ndarray) -> bytes:
-    return png(np.repeat(label[..., None], 3, 2).astype(np.uint8))
-
-
-def test_a_photograph_becomes_a_document(features: Synthesizer) -> None:
-    label = scene()[0]
-    label[label == len(SPACE)] = ROAD
-    specks = label.copy()
-    specks[2, 3], specks[31, 60] = PERSON, len(SPACE)
-    renderer = Renderer(features)
-    maker = segmenting.document_maker(renderer, Bands())
-    with client(segmenting.router(renderer, Bands()), opening.router(renderer, [], segment=maker)) as web:
-        answers = [
-            web.post("/api/segment", files={"photograph": ("p.png", drawn(specks))}).json(),
-            web.post("/api/open/photograph", files={"file": ("p.png", drawn(specks))}).json()["document"],
-        ]
-    for answer in answers:
-        layout = layout_of(answer)
-        assert np.array_equal(layout.label, label), "specks are noise"
-        assert np.array_equal(layout.instance, components(label, SPACE))
-
-
-def test_without_a_segmenter_the_addresses_say_so(features: Synthesizer) -> None:
-    with client(segmenting.router(Renderer(features), None)) as web:
-        said(web.post("/api/segment", files={"photograph": ("p.png", png(photograph()))}), "--segmenter FILE")
-        said(ask(web, "disagreement"), "--segmenter FILE")
-    assert segmenting.document_maker(Renderer(features), None) is None
-
-
-def test_a_segmenter_of_other_classes_is_refused(features: Synthesizer) -> None:
-    other = SPACE.model_copy(update={"name": "less", "classes": SPACE.classes[:-1]})
-    with pytest.raises(ConfigError, match=r"less.*toy"):
-        segmenting.router(Renderer(features), Bands(other))
-
-
-def test_disagreement_is_that_of_faithfulness(features: Synthesizer) -> None:
-    class Sees(Bands):
-        def _read(self, pixels: Tensor) -> Tensor:
-            found = torch.from_numpy(scene()[0])
-            found[14:24, 4:20] = SKY  # one of the cars
-            return found
-
-    router = segmenting.router(Renderer(features), Sees(), faithfulness)
-    with client(router) as web:
-        answer = ask(web, "disagreement").json()
-    mask = picture_of(answer["mask"])
-    assert mask.dtype == np.bool_
-    expected = np.zeros(SIZE, dtype=bool)
-    expected[14:24, 4:20] = True
-    assert np.array_equal(mask, expected)
-    worst = answer["classes"][0]
-    assert worst["name"] == "car"
-    assert worst["agreement"] == pytest.approx(1 - 160 / worst["pixels"])
-    counted = int((scene()[0] < len(SPACE)).sum())
-    assert answer["total"] == pytest.approx(1 - 160 / counted)
-
-
-def test_noise_of_a_segmenter_goes_to_what_is_nearest() -> None:
-    label = np.full((100, 100), ROAD, np.int32)
-    label[:50] = SKY
-    noisy = label.copy()
-    noisy[10, 10] = CAR
-    noisy[70, 70] = len(SPACE)
-    assert np.array_equal(segmenting.without_specks(noisy, len(SPACE)), label)
-    blank = np.full((4, 4), len(SPACE), np.int32)
-    assert np.array_equal(segmenting.without_specks(blank, len(SPACE)), blank)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -65,15 +66,33 @@ def url_of(listening: socket.socket) -> str:
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
 
 
-def http_server(app: Any, **settings: Any) -> uvicorn.Server:
-    """uvicorn, quiet, and without websockets if `settings` (those of uvicorn.Config) do not say otherwise."""
+class _Server(uvicorn.Server):
+    """uvicorn that says when it begins to end."""
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say so, and end."""
+        self._ending()
+        await super().shutdown(sockets)
+
+
+def http_server(app: Any, ending: Callable[[], None] = lambda: None, **settings: Any) -> uvicorn.Server:
+    """uvicorn, quiet, and without websockets if `settings` (those of uvicorn.Config) do not say otherwise.
+
+    Args:
+        app: What answers.
+        ending: Called as soon as the server is told to end, before it waits for requests that are being answered.
+        settings: Of uvicorn.
+    """
     config = uvicorn.Config(
         app,
         lifespan="on",
-        log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        **{"ws": "none", **settings},
+        **{"ws": "none", "log_level": "warning", **settings},
     )
-    return uvicorn.Server(config)
+    return _Server(config, ending)

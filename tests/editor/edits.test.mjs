@@ -380,3 +380,23 @@ test("a hole in an object shows what is behind it", () => {
   assert.equal(flatten(after).label[4 * 20 + 6], SKY);
   assert.equal(flatten(after).top[4 * 20 + 5], house);
 });
+
+test("setting what is set already is no edit", () => {
+  const { document, car } = street();
+  const set = [
+    (now) => edits.setStyle(now, car, [0.5, -1]),
+    (now) => edits.setPinned(now, car, true),
+    (now) => edits.setLocked(now, car, true),
+    (now) => edits.setHidden(now, car, true),
+    (now) => edits.setSeed(now, 7),
+    (now) => edits.setClassStyle(now, "road", 2),
+    (now) => edits.setClassStyle(now, "car", 1),
+    (now) => edits.setZ(now, [1, 2]),
+    (now) => edits.setNoise(now, false),
+    (now) => edits.setName(now, "a street"),
+  ];
+  for (const edit of set) assert.notEqual(edit(document), document);
+  const all = set.reduce((now, edit) => edit(now), document);
+  for (const edit of set) assert.equal(edit(all), all);
+  assert.equal(edits.setClassStyle(document, "road", null), document);
+});

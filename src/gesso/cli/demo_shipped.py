@@ -61,6 +61,8 @@ def show_shipped(out: Path, scenes: int, seed: int, device: str, console: Consol
     model = shipped_model()
     synth = load(model, device)
     data = out / "held-out"
+    (out / "photographs").mkdir(parents=True, exist_ok=True)
+    _remove_others(out / "photographs", range(FIRST, FIRST + scenes))
     console.rule("1 of 3: scenes that training never saw")
     for _ in track(write_held_out(data, scenes, seed), "drawing scenes", scenes, console):
         pass
@@ -75,16 +77,19 @@ def show_shipped(out: Path, scenes: int, seed: int, device: str, console: Consol
 
 
 def write_held_out(root: Path, count: int, seed: int) -> Iterator[int]:
-    """Write toy scenes that no training saw into ROOT/val, as a dataset; yields the number of each when it is there."""
+    """Write toy scenes that no training saw into ROOT/val, as a dataset, in place of earlier ones; yields each's number then."""
     import numpy as np
     from PIL import Image
 
+    from gesso.checkpoints import write_safely
     from gesso.data import toy
 
+    numbers = range(FIRST, FIRST + count)
     for kind in ("images", "labels", "instances"):
         (root / "val" / kind).mkdir(parents=True, exist_ok=True)
+        _remove_others(root / "val" / kind, numbers)
     toy.space().save(root / "labels.json")
-    for number in range(FIRST, FIRST + count):
+    for number in numbers:
         made = toy.scene(seed, number, *SIZE)
         maps: dict[str, Any] = {
             "images": made.image,
@@ -92,8 +97,15 @@ def write_held_out(root: Path, count: int, seed: int) -> Iterator[int]:
             "instances": made.instance.astype(np.uint16),
         }
         for kind, pixels in maps.items():
-            Image.fromarray(pixels).save(root / "val" / kind / f"{number}.png")
+            write_safely(root / "val" / kind / f"{number}.png", Image.fromarray(pixels).save)
         yield number
+
+
+def _remove_others(folder: Path, numbers: Sequence[int]) -> None:
+    """Remove the files of scenes that an earlier demo drew and this one does not; others are nobody's to remove."""
+    for path in folder.glob("*.png"):
+        if path.stem.isdigit() and int(path.stem) >= FIRST and int(path.stem) not in numbers:
+            path.unlink()
 
 
 def _dressed(synth: Synthesizer) -> list[str]:

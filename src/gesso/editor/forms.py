@@ -94,19 +94,12 @@ def read_style(text: str, origin: str = "style") -> Style | None:
     return style
 
 
-def worn(style: Style | None, renderer: Renderer) -> Style | None:
-    """The style as the Synthesizer takes it: models without style take none."""
-    if renderer.synthesizer.style_kind is None and style is not None and style == Style(seed=style.seed):
-        return None
-    return style
-
-
 def scenes(renderer: Renderer) -> Callable[..., Scene]:
     """A dependency that reads the fields label, instance, style and seed."""
 
     def scene(label: LabelFile, instance: InstanceFile = None, style: StyleText = "", seed: Seed = 0) -> Scene:
         layout = read_layout(renderer, label, instance)
-        return Scene(layout.label, layout.instance, worn(read_style(style), renderer), seed)
+        return Scene(layout.label, layout.instance, read_style(style), seed)
 
     return scene
 

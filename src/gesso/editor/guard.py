@@ -20,7 +20,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gesso.editor.rendering import GONE
+from gesso.editor.rendering import GONE, Closing
 from gesso.editor.security import Limits
 from gesso.serving import known_host
 
@@ -36,6 +36,7 @@ HEADERS = {
 TOKEN_HEADER = "X-Gesso-Token"
 POLITE = 4  # times the bytes of a request that are read on, and thrown away, so that a browser hears why it is refused
 FOREIGN = 1008  # WebSocket: policy violation
+FAILED = 1011  # WebSocket: the server met what it did not expect
 UNEXPECTED = "Something went wrong here; what it was is in the terminal in which gesso edit runs."
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,13 @@ class Guard:
         if self._fault(HTTPConnection(scope)):
             await send({"type": "websocket.close", "code": FOREIGN, "reason": ""})
         else:
-            await self._app(scope, receive, send)
+            try:
+                await self._app(scope, receive, send)
+            except asyncio.CancelledError:  # the server ends, and has closed the connection
+                return
+            except Exception:
+                _log.exception("The connection to %s failed.", scope["path"])
+                await send({"type": "websocket.close", "code": FAILED, "reason": ""})
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = HTTPConnection(scope)
@@ -91,7 +98,10 @@ class Guard:
             body.close()
 
     async def _handed_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the application answer; what it did not expect is logged, and said in one sentence."""
+        """Let the application answer; what it did not expect is logged, and said in one sentence.
+
+        A request that is cancelled took longer than the server waits once it ends.
+        """
         started = False
 
         async def sending(message: Message) -> None:
@@ -101,6 +111,9 @@ class Guard:
 
         try:
             await self._app(scope, receive, sending)
+        except asyncio.CancelledError:
+            if not started:
+                await JSONResponse({"detail": str(Closing())}, 503)(scope, receive, send)
         except Exception:
             _log.exception("%s %s failed.", scope["method"], scope["path"])
             if started:

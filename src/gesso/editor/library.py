@@ -111,7 +111,7 @@ class Library:
                     return
                 try:
                     self._items.extend(self._new(example.load()))
-                except GessoError:  # a damaged file is said where it is opened
+                except (GessoError, MemoryError):  # a damaged file is said where it is opened
                     continue
                 time.sleep(BREATH)
         finally:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from gesso.editor.examples import Example, Loaded, comfortable_size, trained_size
 from gesso.editor.forms import LabelFile, png_url, read_layout, refuse_other_size, resized, shrunk
 from gesso.editor.label_files import Report, read_instance_file, read_label_file, refuse_animated
-from gesso.editor.rendering import Renderer
+from gesso.editor.rendering import Closing, Renderer
 from gesso.editor.security import Limits, content_of, read_photograph
 from gesso.editor.wire import DocumentWire, png_bytes
 from gesso.errors import DataError, GessoError, LabelError
@@ -61,18 +61,22 @@ class Thumbnail(BaseModel):
     """One of the examples.
 
     Attributes:
+        number: What /api/examples/{number} calls it.
         name: What it is called.
-        thumbnail: Data URL: its photograph, or its layout in colours.
+        thumbnail: Data URL: its photograph, or its layout in colours; empty where it cannot be read.
         width: Pixels of the layout.
         height: Pixels of it.
+        fault: Why it cannot be read, with the name of the file; None where it can.
     """
 
     model_config = ConfigDict(frozen=True)
 
+    number: int
     name: str
-    thumbnail: str
-    width: int
-    height: int
+    thumbnail: str = ""
+    width: int = 0
+    height: int = 0
+    fault: str | None = None
 
 
 class OpenedPhotograph(BaseModel):
@@ -128,17 +132,25 @@ class Examples:
             return loaded
 
     def thumbnails(self) -> list[Thumbnail]:
-        """What the page lists."""
-        if self._thumbnails is None:
-            self._thumbnails = [self._thumbnail(number) for number in range(len(self))]
-        return self._thumbnails
+        """What the page lists; those that cannot be read say why, and are tried again next time."""
+        if self._thumbnails is not None:
+            return self._thumbnails
+        found = [self._thumbnail(number) for number in range(len(self))]
+        if not any(one.fault for one in found):
+            self._thumbnails = found
+        return found
 
     def _thumbnail(self, number: int) -> Thumbnail:
-        loaded = self.load(number)
+        try:
+            loaded = self.load(number)
+        except Closing:
+            raise
+        except GessoError as error:
+            return Thumbnail(number=number, name=self.name(number), fault=str(error))
         shown = colourise(loaded.label, self._space) if loaded.photograph is None else loaded.photograph
         height, width = loaded.label.shape
         url = png_url(shrunk(shown, THUMBNAIL))
-        return Thumbnail(name=self.name(number), thumbnail=url, width=width, height=height)
+        return Thumbnail(number=number, name=self.name(number), thumbnail=url, width=width, height=height)
 
     def showing(self, photograph: ByteArray, filename: str) -> tuple[int, Loaded] | None:
         """The example of a photograph, known by the file's name and by its looks; None where there is none."""
@@ -198,7 +210,7 @@ def router(
 def _add_examples(api: APIRouter, examples: Examples, space: LabelSpace) -> None:
     @api.get("/examples")
     def list_examples() -> list[Thumbnail]:
-        """The first examples."""
+        """The first examples, also those whose files are bad."""
         return examples.thumbnails()
 
     @api.get("/examples/{number}")
@@ -232,6 +244,7 @@ def _add_maps(api: APIRouter, renderer: Renderer, limits: Limits) -> None:
         name = called(file, "label map")
         label, report = read_label_file(content_of(file), space, limits, name, nearest)
         ids = None if instances is None else _ids(instances, label, limits)
+        renderer.refuse_unwanted()
         document = document_of(label, ids, space, title(file))
         return OpenedWire(**dict(document), report=report)
 
@@ -239,7 +252,9 @@ def _add_maps(api: APIRouter, renderer: Renderer, limits: Limits) -> None:
     def open_instances(file: Upload, label: LabelFile) -> DocumentWire:
         """Open an instance map for the layout that is shown."""
         indices = read_layout(renderer, label, None).label
-        return document_of(indices, _ids(file, indices, limits), space, title(file))
+        ids = _ids(file, indices, limits)
+        renderer.refuse_unwanted()
+        return document_of(indices, ids, space, title(file))
 
 
 def title(file: UploadFile) -> str:

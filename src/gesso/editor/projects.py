@@ -47,6 +47,9 @@ instance.png    the ids of its objects: 16 bits of gray, or where they do not fi
 colours.png     the layout in the colours of its classes
 """
 ABOUT_BYTES = 2**20
+ENVELOPE = 2**14  # bytes around a file in a request: boundaries, and its name
+FOR_PEOPLE = (LABEL, INSTANCE, COLOURS)
+LEFT_OUT = "X-Gesso-Left-Out"
 FORM = {
     "requestBody": {
         "required": True,
@@ -104,18 +107,29 @@ class OpenedProject(BaseModel):
     sentence: str
 
 
-def save(renderer: Renderer, document: DocumentWire, photograph: bytes | None = None) -> bytes:
+def save(
+    renderer: Renderer, document: DocumentWire, photograph: bytes | None = None, limits: Limits | None = None
+) -> bytes:
     """A project file.
 
     Args:
         renderer: Whose model it was made with.
         document: Everything that is kept.
         photograph: A PNG.
+        limits: Within which it must open again; the renderer's where None. Where it would be too large, the maps for people are
+            left out, then the photograph.
 
     Raises:
         DataError: The document or the photograph is too large or damaged.
         LabelError: A class is not the model's.
     """
+    return _packed(renderer, document, photograph, limits or renderer.limits)[0]
+
+
+def _packed(
+    renderer: Renderer, document: DocumentWire, photograph: bytes | None, limits: Limits
+) -> tuple[bytes, tuple[str, ...]]:
+    """A project file, and what was left out of it."""
     space, synthesizer = renderer.space, renderer.synthesizer
     layout = document.layout(space, renderer.limits.pixels)
     about = About(model=synthesizer.hash, recipe=synthesizer.info.recipe, label_space=space)
@@ -128,7 +142,28 @@ def save(renderer: Renderer, document: DocumentWire, photograph: bytes | None = 
     if photograph:
         read_png(photograph, renderer.limits, "photograph")
         entries[PHOTOGRAPH] = photograph
-    return archive.pack(entries)
+    return _small_enough(entries, limits)
+
+
+def _small_enough(entries: dict[str, bytes], limits: Limits) -> tuple[bytes, tuple[str, ...]]:
+    """An archive that can be sent back and opened, and what was left out for it.
+
+    Raises:
+        DataError: The document alone is too large.
+    """
+    most, out = limits.bytes - ENVELOPE, tuple[str, ...]()
+    for names in ((), FOR_PEOPLE, (PHOTOGRAPH,)):
+        out += tuple(name for name in names if name in entries)
+        kept = {name: content for name, content in entries.items() if name not in out}
+        if out:
+            kept[README] += f"\nLeft out, as the project would be too large to open again: {', '.join(out)}.\n".encode()
+        content = archive.pack(kept)
+        if len(content) <= most and len(entries[DOCUMENT]) <= limits.bytes:
+            return content, out
+    raise DataError(
+        f"The project would have {len(content) / 2**20:.4g} MiB, its document {len(entries[DOCUMENT]) / 2**20:.4g}, even without "
+        f"maps and photograph; it opens again with up to {most / 2**20:.4g}. Leave out objects, or scale it down."
+    )
 
 
 def _maps(layout: Layout, space: LabelSpace) -> dict[str, bytes]:
@@ -165,15 +200,17 @@ def open_project(renderer: Renderer, content: bytes, limits: Limits | None = Non
     photograph = found.get(PHOTOGRAPH)
     url = None if photograph is None else png_url(read_png(photograph, limits, "photograph in the project"))
     same = about.model == renderer.synthesizer.hash
-    sentence = "The project was made with this model."
-    if not same:
-        document, sentence = _adapted(document, about, renderer)
+    document, sentence = _adapted(document, about, renderer, same)
     document.layout(renderer.space, limits.pixels)  # damaged maps are said now, not when they are drawn
     return OpenedProject(document=document, photograph=url, sameModel=same, sentence=sentence)
 
 
-def _adapted(document: DocumentWire, about: About, renderer: Renderer) -> tuple[DocumentWire, str]:
-    """A document of another model, as far as this one can show it; and what to tell people."""
+def _adapted(document: DocumentWire, about: About, renderer: Renderer, same: bool) -> tuple[DocumentWire, str]:
+    """A document as far as this model can show it, whatever wrote it; and what to tell people."""
+    if same:
+        document, dropped = fit_styles(document, renderer.synthesizer)
+        also = f", but {dropped} choices of style that it does not know were left out" if dropped else ""
+        return document, f"The project was made with this model{also}."
     document = fit_classes(document, about.label_space, renderer.space, renderer.limits.pixels)
     document, dropped = fit_styles(document, renderer.synthesizer)
     told = (
@@ -218,14 +255,17 @@ def router(renderer: Renderer, limits: Limits | None = None) -> APIRouter:
         "/save", openapi_extra=FORM, response_class=Response, responses={200: {"content": {"application/zip": {}}}}
     )
     async def save_project(request: Request) -> Response:
-        """Save a project; the document may be a text field of any length, which FastAPI's own forms cut at 1 MB."""
+        """Save a project; the document may be a text field of any length, which FastAPI's own forms cut at 1 MB.
+
+        Where it would be too large to open again, files are left out; the header X-Gesso-Left-Out names them.
+        """
         async with request.form(max_files=16, max_fields=16, max_part_size=limits.bytes) as form:
             document, photograph = (form.get(name) for name in ("document", "photograph"))
             if document is None:
                 raise DataError("The form lacks the field document: the document as JSON.")
             text = await document.read() if isinstance(document, Part) else document
             picture = await photograph.read() if isinstance(photograph, Part) else None
-        return await run_in_threadpool(_saved, renderer, text, picture)
+        return await run_in_threadpool(_saved, renderer, text, picture, limits)
 
     @api.post("/open")
     def open_one(file: Annotated[UploadFile, File()]) -> OpenedProject:
@@ -235,7 +275,9 @@ def router(renderer: Renderer, limits: Limits | None = None) -> APIRouter:
     return api
 
 
-def _saved(renderer: Renderer, document: str | bytes, photograph: bytes | None) -> Response:
-    content = save(renderer, DocumentWire.parse(document), photograph)
+def _saved(renderer: Renderer, document: str | bytes, photograph: bytes | None, limits: Limits) -> Response:
+    content, left_out = _packed(renderer, DocumentWire.parse(document), photograph, limits)
     headers = {"Content-Disposition": 'attachment; filename="project.zip"'}
+    if left_out:
+        headers[LEFT_OUT] = ", ".join(left_out)
     return Response(content, media_type="application/zip", headers=headers)

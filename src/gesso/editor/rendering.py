@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from gesso.checkpoints import Model
 from gesso.editor.security import PNG_MAGIC, Limits
@@ -55,6 +56,13 @@ class Priority(IntEnum):
 
 class Abandoned(Exception):
     """Nobody waits for this photograph any more."""
+
+
+class Closing(ConfigError):
+    """The editor ends."""
+
+    def __init__(self) -> None:
+        super().__init__("The editor is being closed; start it again to go on.")
 
 
 @dataclass(frozen=True)
@@ -96,15 +104,29 @@ class Turns:
             return self.changed.wait_for(lambda: len(self._queue) >= waiting, timeout)
 
     @contextmanager
-    def taken(self, priority: Priority) -> Iterator[None]:
-        """Wait for one's turn, and have it inside."""
+    def taken(self, priority: Priority, refuse: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Wait for one's turn, and have it inside.
+
+        Args:
+            priority: Who goes first.
+            refuse: Asked whenever something changed; what it raises ends the waiting.
+        """
+
+        def come() -> bool:
+            refuse()
+            return not self._taken and self._queue[0] == ticket
+
         with self.changed:
             self._arrivals += 1
             ticket = (self._arrivals + PATIENCE * priority) * 2**32 + self._arrivals  # the latter makes it unique
             heapq.heappush(self._queue, ticket)
             self.changed.notify_all()
-            self.changed.wait_for(lambda: not self._taken and self._queue[0] == ticket)
-            heapq.heappop(self._queue)
+            try:
+                self.changed.wait_for(come)
+            finally:
+                self._queue.remove(ticket)
+                heapq.heapify(self._queue)
+                self.changed.notify_all()
             self._taken = True
         try:
             yield
@@ -112,6 +134,16 @@ class Turns:
             with self.changed:
                 self._taken = False
                 self.changed.notify_all()
+
+    def stir(self) -> None:
+        """Let everybody who waits look anew whether to go on."""
+        with self.changed:
+            self.changed.notify_all()
+
+    def rest(self) -> None:
+        """Wait until nobody has the turn."""
+        with self.changed:
+            self.changed.wait_for(lambda: not self._taken)
 
 
 class Renderer:
@@ -137,20 +169,36 @@ class Renderer:
         self.closed = threading.Event()
         self.turns = Turns()
 
-    def close(self) -> None:
-        """Let nobody compute any more; returns when what is being computed is done. A process must not end inside a model."""
+    def refuse_all(self) -> None:
+        """Let nobody compute any more; who waits is refused at once. Returns while something may still be computed."""
         self.closed.set()
-        with self.turns.taken(Priority.LIVE):
-            return
+        self.turns.stir()
+
+    def close(self) -> None:
+        """Let nobody compute any more; returns when nothing is being computed. A process must not end inside a model."""
+        self.refuse_all()
+        self.turns.rest()
 
     def refuse_closed(self) -> None:
         """See that the editor goes on.
 
         Raises:
-            ConfigError: It ends.
+            Closing: It ends.
         """
         if self.closed.is_set():
-            raise ConfigError("The editor is being closed; start it again to go on.")
+            raise Closing
+
+    def refuse_unwanted(self) -> None:
+        """See that somebody waits for what is to be computed.
+
+        Raises:
+            Abandoned: Who asked no longer does.
+            Closing: The editor ends.
+        """
+        self.refuse_closed()
+        gone = GONE.get()
+        if gone is not None and gone.is_set():
+            raise Abandoned
 
     @contextmanager
     def turn(self, priority: Priority = Priority.RENDER) -> Iterator[Synthesizer]:
@@ -158,14 +206,27 @@ class Renderer:
 
         Raises:
             Abandoned: Who asked no longer waits.
-            ConfigError: The editor ends.
+            Closing: The editor ends.
         """
-        with self.turns.taken(priority):
-            self.refuse_closed()
-            gone = GONE.get()
-            if gone is not None and gone.is_set():
-                raise Abandoned
-            yield self.synthesizer
+        with self.turns.taken(priority, self.refuse_closed):
+            self.refuse_unwanted()
+            with self._interruptible():
+                yield self.synthesizer
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Look before every layer that this thread computes whether somebody still waits: large pictures take minutes."""
+        here = threading.get_ident()
+
+        def look(*_: object) -> None:
+            if threading.get_ident() == here:
+                self.refuse_unwanted()
+
+        looking = register_module_forward_pre_hook(look)
+        try:
+            yield
+        finally:
+            looking.remove()
 
     def render(
         self,

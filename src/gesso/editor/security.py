@@ -32,6 +32,7 @@ DAMAGED = (
     EOFError,
     IndexError,
     KeyError,
+    OverflowError,
     TypeError,
     struct.error,
     zlib.error,

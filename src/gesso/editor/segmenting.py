@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import threading
 from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Depends, File, Form, UploadFile
-from PIL import Image
 from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 
 from gesso.editor.examples import trained_size
-from gesso.editor.forms import Map, Scene, scenes
-from gesso.editor.opening import Segment, document_of, photograph_of
-from gesso.editor.rendering import Renderer
+from gesso.editor.forms import Map, Scene, png_url, scenes
+from gesso.editor.opening import document_of, photograph_of
+from gesso.editor.rendering import Priority, Renderer, Turns
 from gesso.editor.security import content_of
 from gesso.editor.wire import DocumentWire
 from gesso.errors import ConfigError, DataError
@@ -88,24 +84,56 @@ def refuse_other_classes(segmenter: PhotoSegmenter, space: LabelSpace) -> None:
         )
 
 
-def document_maker(renderer: Renderer, segmenter: PhotoSegmenter | None) -> Segment | None:
-    """What makes a document of a photograph; None without a segmenter.
+class Reader:
+    """The one way to a segmenter: it reads in turn with the model, as both want the whole machine.
+
+    Args:
+        renderer: The model's.
+        segmenter: Finds the model's classes.
 
     Raises:
-        ConfigError: The segmenter finds other classes than the model's.
+        ConfigError: It finds others.
     """
-    if segmenter is None:
-        return None
-    refuse_other_classes(segmenter, renderer.space)
-    reader, space = segmenter, renderer.space
-    lock = threading.Lock()
 
-    def segment(photograph: ByteArray) -> DocumentWire:
-        with lock:
-            found = reader(np.array(photograph))  # writable, as torch wants it
-        return document_of(without_specks(found, len(space)), None, space, "photograph")
+    def __init__(self, renderer: Renderer, segmenter: PhotoSegmenter) -> None:
+        refuse_other_classes(segmenter, renderer.space)
+        self._renderer, self._segmenter = renderer, segmenter
+        self._documents = Turns()  # of whole documents: a layout is large, and taking it apart takes long
 
-    return segment
+    def read(self, photograph: ByteArray) -> Map:
+        """(H, W) class indices of a photograph (H, W, 3).
+
+        Raises:
+            Abandoned: Who asked no longer waits.
+            Closing: The editor ends.
+        """
+        with self._renderer.turn():
+            return self._segmenter(np.array(photograph))  # writable, as torch wants it
+
+    def document(self, photograph: ByteArray) -> DocumentWire:
+        """The document of a photograph (H, W, 3), one at a time.
+
+        Raises:
+            Abandoned: Who asked no longer waits.
+            Closing: The editor ends.
+            LabelError: Very many objects were found.
+        """
+        space, wanted = self._renderer.space, self._renderer.refuse_unwanted
+        with self._documents.taken(Priority.RENDER, wanted):
+            label = self.read(photograph)
+            wanted()
+            label = without_specks(label, len(space))
+            wanted()
+            return document_of(label, None, space, "photograph")
+
+    def refuse_all(self) -> None:
+        """Let those who wait notice that the renderer is closed."""
+        self._documents.stir()
+
+    def close(self) -> None:
+        """Wait until no document is made any more; after the renderer was closed."""
+        self.refuse_all()
+        self._documents.rest()
 
 
 def without_specks(label: npt.NDArray[np.int32], ignored: int) -> npt.NDArray[np.int32]:
@@ -127,19 +155,15 @@ def without_specks(label: npt.NDArray[np.int32], ignored: int) -> npt.NDArray[np
     return np.asarray(label[tuple(nearest)])
 
 
-def router(renderer: Renderer, segmenter: PhotoSegmenter | None, faithfulness: Faithful | None = None) -> APIRouter:
+def router(renderer: Renderer, reader: Reader | None, faithfulness: Faithful | None = None) -> APIRouter:
     """The addresses /api/segment and /api/disagreement.
 
     Args:
         renderer: Makes the photographs that are read.
-        segmenter: Reads them; without one both addresses say so.
+        reader: Reads them; without one both addresses say so.
         faithfulness: Compares layouts with what was found.
-
-    Raises:
-        ConfigError: The segmenter finds other classes than the model's.
     """
     api = APIRouter(prefix="/api")
-    make = document_maker(renderer, segmenter)
     trained = trained_size(renderer.synthesizer)
     given: Any = Depends(scenes(renderer))  # as a default: annotations do not see what is local
 
@@ -149,17 +173,17 @@ def router(renderer: Renderer, segmenter: PhotoSegmenter | None, faithfulness: F
         keep: Annotated[bool, Form(description="Keep its own size, however large.")] = False,
     ) -> DocumentWire:
         """The layout of a photograph."""
-        if make is None:
+        if reader is None:
             raise DataError(NONE)
-        return make(photograph_of(content_of(photograph), renderer.limits, None if keep else trained))
+        return reader.document(photograph_of(content_of(photograph), renderer.limits, None if keep else trained))
 
     @api.post("/disagreement")
     def disagreement(scene: Scene = given) -> Disagreement:
         """Render a layout, read the photograph, and compare."""
-        if segmenter is None or faithfulness is None:
+        if reader is None or faithfulness is None:
             raise DataError(NONE)
         picture = renderer.render(scene.label, scene.instance, scene.style, scene.seed).picture
-        compared = faithfulness(scene.label, segmenter(np.array(picture)), renderer.space, scene.instance)
+        compared = faithfulness(scene.label, reader.read(picture), renderer.space, scene.instance)
         return described(compared, renderer.space)
 
     return api
@@ -175,11 +199,5 @@ def described(compared: Compared, space: LabelSpace) -> Disagreement:
     ]
     total = sum(right) / max(1, sum(pixels))
     return Disagreement(
-        mask=_bits(compared.wrong), total=total, classes=tuple(sorted(classes, key=lambda c: c.agreement))
+        mask=png_url(compared.wrong), total=total, classes=tuple(sorted(classes, key=lambda c: c.agreement))
     )
-
-
-def _bits(mask: npt.NDArray[np.bool_]) -> str:
-    file = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).convert("1").save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

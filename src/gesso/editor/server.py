@@ -7,6 +7,7 @@ on the event loop, so that they come however many photographs are being computed
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import socket
 import threading
@@ -33,9 +34,9 @@ from gesso.editor import library, live, opening, projects, segmenting, styling, 
 from gesso.editor.examples import Example, Loaded, collect, trained_size
 from gesso.editor.forms import Scene, scenes
 from gesso.editor.guard import Guard
-from gesso.editor.rendering import Abandoned, Renderer, encode_png
+from gesso.editor.rendering import Abandoned, Closing, Renderer, encode_png
 from gesso.editor.security import Limits
-from gesso.editor.segmenting import Faithful
+from gesso.editor.segmenting import Faithful, Reader
 from gesso.errors import GessoError
 from gesso.labels import LabelSpace
 from gesso.serving import http_server
@@ -168,12 +169,13 @@ def create_app(
         ModelFileError: The model's preprocessing is not understood.
     """
     renderer = Renderer(synthesizer, limits)
+    reader = None if segmenter is None else Reader(renderer, segmenter)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         renderer.closed.clear()
         yield
-        await run_sync(_finish, renderer)
+        await run_sync(_finish, renderer, reader)
 
     app = FastAPI(
         lifespan=lifespan,
@@ -183,13 +185,13 @@ def create_app(
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    app.state.renderer = renderer
+    app.state.renderer, app.state.reader = renderer, reader
     app.add_middleware(Guard, limits=renderer.limits, names=names, token=token)
     _add_handlers(app)
     _add_page(app, files("gesso.editor").joinpath("static"))
     shown = [_until_closed(one, renderer) for one in (collect(synthesizer, listing) if examples is None else examples)]
     _add_model(app, _describe(renderer, name, len(shown), segmenter, faithfulness, project))
-    _add_parts(app, renderer, shown, segmenter, faithfulness)
+    _add_parts(app, renderer, shown, reader, faithfulness)
     _add_render(app, renderer)
     if project is not None:
         _add_project(app, renderer, project)
@@ -206,9 +208,11 @@ def _until_closed(example: Example, renderer: Renderer) -> Example:
     return Example(example.name, load)
 
 
-def _finish(renderer: Renderer) -> None:
+def _finish(renderer: Renderer, reader: Reader | None) -> None:
     """Wait until nothing computes: Python must not end while a thread is inside torch."""
     renderer.close()
+    if reader is not None:
+        reader.close()
     for thread in threading.enumerate():
         if thread.name.startswith("gesso-"):  # swatches and the library, which are made in the background
             thread.join(GOODBYE)
@@ -219,6 +223,7 @@ def _finish(renderer: Renderer) -> None:
 
 def _add_handlers(app: FastAPI) -> None:
     """Everything that goes wrong is one sentence in JSON."""
+    app.add_exception_handler(Closing, lambda request, error: _sentence(503, str(error)))
     app.add_exception_handler(GessoError, lambda request, error: _sentence(422, str(error)))
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(Abandoned, lambda request, error: Response(status_code=499))  # nobody reads it
@@ -330,19 +335,19 @@ def _add_parts(
     app: FastAPI,
     renderer: Renderer,
     examples: Sequence[Example],
-    segmenter: PhotoSegmenter | None,
+    reader: Reader | None,
     faithfulness: Faithful | None,
 ) -> None:
     """Everything around the renderer."""
-    limits, maker = renderer.limits, segmenting.document_maker(renderer, segmenter)
+    limits = renderer.limits
     for router in (
         live.router(renderer),
-        opening.router(renderer, examples, limits, maker),
+        opening.router(renderer, examples, limits, reader.document if reader else None),
         projects.router(renderer, limits),
         library.router(examples, renderer.space),
         swatches.router(renderer, examples),
         styling.router(renderer),
-        segmenting.router(renderer, segmenter, faithfulness),
+        segmenting.router(renderer, reader, faithfulness),
     ):
         app.include_router(router)
 
@@ -381,8 +386,25 @@ def run(app: FastAPI, listening: socket.socket, limits: Limits | None = None) ->
 
 
 def server(app: FastAPI, limits: Limits | None = None) -> uvicorn.Server:
-    """What serves the editor: uvicorn, quiet, with WebSockets of limited size that are not compressed (PNG are already)."""
+    """What serves the editor: uvicorn, quiet, with WebSockets of limited size that are not compressed (PNG are already).
+
+    What goes wrong is logged by `gesso.editor.guard`; what strangers send that is no request is nobody's concern.
+    """
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    renderer, reader = app.state.renderer, app.state.reader
+
+    def ending() -> None:
+        renderer.refuse_all()
+        if reader is not None:
+            reader.refuse_all()
+
     most = (limits or Limits()).bytes + live.MOST_HEADER
     return http_server(
-        app, ws="auto", ws_max_size=most, ws_per_message_deflate=False, timeout_graceful_shutdown=GOODBYE
+        app,
+        ending,
+        log_level="critical",
+        ws="auto",
+        ws_max_size=most,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=GOODBYE,
     )

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 
 from gesso.editor.examples import Example, stripes, trained_size
 from gesso.editor.forms import Map, png_url, resized
-from gesso.editor.rendering import Priority, Renderer
+from gesso.editor.rendering import Closing, Priority, Renderer
 from gesso.errors import GessoError
 from gesso.labels import ByteArray, LabelSpace, components
 
@@ -30,6 +31,7 @@ EXAMPLES = 6  # that are rendered at most
 BLOCKS = (2, 4)  # rows and columns of classes in a layout of blocks
 LAYOUTS = 24  # of these
 ENOUGH = 20.0  # seconds of computing, after which the rest goes without
+UNABLE = (GessoError, MemoryError, torch.OutOfMemoryError)  # a bad file, a layout that is too large: others may do
 
 
 class Swatches(BaseModel):
@@ -63,6 +65,7 @@ class Painter:
         self._urls: dict[int, tuple[Cut, str]] = {}
         self._lock = threading.Lock()
         self._started = False
+        self._spent = 0.0  # seconds of computing
         self._done = threading.Event()
 
     def start(self) -> None:
@@ -82,19 +85,28 @@ class Painter:
             return Swatches(ready=ready, swatches={index: url for index, (_, url) in sorted(self._urls.items())})
 
     def _work(self) -> None:
-        spent = 0.0
         try:
             for label, instance in self._layouts():
-                if spent > ENOUGH:
+                if self._spent > ENOUGH:
                     return
-                began = time.perf_counter()
-                rendered = self._renderer.render(label, instance, priority=Priority.SWATCH)
-                spent += time.perf_counter() - began - rendered.milliseconds["wait"] / 1000
-                self._take(cut_swatches(label, instance, rendered.picture, self._renderer.space))
-        except GessoError:  # too little memory, a model that cannot take these: people are told when they render
-            return
+                try:
+                    self._paint(label, instance)
+                except Closing:
+                    return
+                except UNABLE:  # people are told when they render
+                    continue
         finally:
             self._done.set()
+
+    def _paint(self, label: Map, instance: Map) -> None:
+        """Render a layout and cut swatches from it; notes how long that took."""
+        began, waited = time.perf_counter(), 0.0
+        try:
+            rendered = self._renderer.render(label, instance, priority=Priority.SWATCH)
+            waited = rendered.milliseconds["wait"] / 1000
+            self._take(cut_swatches(label, instance, rendered.picture, self._renderer.space))
+        finally:
+            self._spent += time.perf_counter() - began - waited
 
     def _take(self, cuts: dict[int, Cut]) -> None:
         for index, cut in cuts.items():
@@ -106,7 +118,7 @@ class Painter:
         for example in self._examples[:EXAMPLES]:
             try:
                 loaded = example.load()
-            except GessoError:
+            except UNABLE:
                 continue
             yield loaded.label, loaded.instance
         space, size = self._renderer.space, trained_size(self._renderer.synthesizer)

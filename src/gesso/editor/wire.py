@@ -13,8 +13,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import struct
-import zlib
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -23,6 +21,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from gesso.editor.security import DAMAGED
 from gesso.errors import DataError, LabelError
 from gesso.labels import LabelSpace
 from gesso.synthesis.editing import Layout, Mask, ObjectKey, ObjectLayer
@@ -355,7 +354,3 @@ def decode_png(text: str, shape: tuple[int, int], modes: tuple[str, ...], what: 
         raise
     except (*DAMAGED, binascii.Error, Image.DecompressionBombError) as error:
         raise DataError(f"The PNG of {what} cannot be read ({error}). Use another copy of the document.") from None
-
-
-DAMAGED: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error)
-"""What Pillow raises about damaged files."""

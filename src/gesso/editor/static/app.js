@@ -29,7 +29,7 @@ import { History } from "./model/history.js";
 /**
  * Event names and what their listeners are handed:
  * "document" (what: string): the recorded document is another one; "preview": an unrecorded one is shown, or no longer;
- * "selection", "tool", "picture"; "connection" (state: "open"|"lost"|"none"); "message" ({text, kind, action});
+ * "selection", "tool", "picture"; "connection" (state: "open"|"lost"|"none"); "message" ({text, kind, action, actions});
  * "command" (name): someone pressed a key or button for what a panel does: "help", "save", "open", "faithfulness", "latency",
  * "random"; the palette's are "search", "material-before" and "material-1" to "material-9".
  * @typedef {"document"|"preview"|"selection"|"tool"|"picture"|"connection"|"message"|"command"} EventName
@@ -214,9 +214,9 @@ export class App {
     this.emit("picture");
   }
 
-  /** @param {string} text @param {{kind?: "info"|"error", action?: Action}} [how] */
-  say(text, { kind = "info", action } = {}) {
-    this.emit("message", { text, kind, action });
+  /** @param {string} text @param {{kind?: "info"|"error", action?: Action, actions?: Action[]}} [how] `action` closes the message, `actions` leave it */
+  say(text, { kind = "info", action, actions } = {}) {
+    this.emit("message", { text, kind, action, actions });
   }
 
   /** @param {EventName} event @param {(detail: any) => void} listener @returns {() => void} what stops listening */

@@ -57,6 +57,16 @@ export class History {
     return this.current;
   }
 
+  /**
+   * Forget how the document came to be up to a state: that one is the first to go back to.
+   * @param {number} position not beyond the present one
+   */
+  forgetBefore(position) {
+    if (position > this.#position) throw new Error("The state that the history shall begin with is not reached yet.");
+    this.#entries.splice(0, position);
+    this.#position -= position;
+  }
+
   get canUndo() {
     return this.#position > 0;
   }
@@ -100,7 +110,7 @@ export class History {
 function entryOf(before, after, what) {
   if (before.width !== after.width || before.height !== after.height) {
     const bytes = [before, after].reduce((sum, { ground }) => sum + ground.label.byteLength + ground.instance.byteLength, 0);
-    return { what, patch: null, whole: { before, after }, bytes };
+    return { what, patch: null, whole: { before: { ...before }, after: { ...after } }, bytes }; // copies: nothing worked out for them stays
   }
   const patch = {
     ground: groundPatch(before.ground, after.ground),
@@ -112,8 +122,8 @@ function entryOf(before, after, what) {
 }
 
 /** @param {Document} document */
-function restOf({ styles, name, classes }) {
-  return { styles, name, classes };
+function restOf({ styles, name, classes, source }) {
+  return { styles, name, classes, source };
 }
 
 /** @param {Document} after @param {Entry} entry @returns {Document} */

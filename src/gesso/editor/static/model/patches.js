@@ -12,7 +12,7 @@
  * @typedef {{ ground: Int32Array | null,
  *   objects: { start: number, before: (Packed | number)[], after: (Packed | number)[] } | null,
  *   ids: { before: number[], after: number[] } | null,
- *   rest: Record<Side, Pick<Document, "styles" | "name" | "classes">> }} Patch
+ *   rest: Record<Side, Pick<Document, "styles" | "name" | "classes" | "source">> }} Patch
  */
 
 const RUN = 6; // numbers of a run of the ground: start, length, label and instance before, label and instance after

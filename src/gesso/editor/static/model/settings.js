@@ -7,7 +7,17 @@ import { withChanged } from "./objects.js";
 
 /** @param {Document} document @param {number} key @param {Partial<Obj>} changes */
 function changed(document, key, changes) {
-  return withChanged(document, findObject(document, key), changes);
+  const object = findObject(document, key);
+  return alike(object, changes) ? document : withChanged(document, object, changes);
+}
+
+/**
+ * Whether something has these values already: setting them again is no edit.
+ * @template T @param {T} now @param {Partial<T>} changes
+ */
+function alike(now, changes) {
+  const names = /** @type {(keyof T)[]} */ (Object.keys(changes));
+  return names.every((name) => JSON.stringify(now[name]) === JSON.stringify(changes[name]));
 }
 
 /**
@@ -41,7 +51,7 @@ export function setPinned(document, key, pinned) {
 
 /** @param {Document} document @param {Partial<Styles>} changes @returns {Document} */
 function restyled(document, changes) {
-  return { ...document, styles: { ...document.styles, ...changes } };
+  return alike(document.styles, changes) ? document : { ...document, styles: { ...document.styles, ...changes } };
 }
 
 /** The seed of all that is drawn by chance. @param {Document} document @param {number} seed a whole number from 0 */
@@ -54,7 +64,8 @@ export function setSeed(document, seed) {
  * @param {Document} document @param {string} name @param {Choice | null} choice
  */
 export function setClassStyle(document, name, choice) {
-  const { [name]: _, ...others } = document.styles.classes;
+  const { [name]: now = null, ...others } = document.styles.classes;
+  if (JSON.stringify(now) === JSON.stringify(choice)) return document;
   return restyled(document, { classes: choice === null ? others : { ...others, [name]: choice } });
 }
 
@@ -70,5 +81,5 @@ export function setNoise(document, noise) {
 
 /** @param {Document} document @param {string} name @returns {Document} */
 export function setName(document, name) {
-  return { ...document, name };
+  return name === document.name ? document : { ...document, name };
 }

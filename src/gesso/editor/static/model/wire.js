@@ -42,7 +42,7 @@ async function maskToWire({ x, y, width, height, bits }) {
 }
 
 /**
- * A document from its JSON. Its objects get new keys.
+ * A document from its JSON. Its objects get new keys; the photograph that it came with is not in the JSON.
  * @param {DocumentWire} wire @param {readonly Class[]} classes of the model @returns {Promise<Document>}
  */
 export async function fromWire(wire, classes) {
@@ -54,7 +54,7 @@ export async function fromWire(wire, classes) {
   });
   const ground = { label: Uint16Array.from(label.data), instance: int32(instance) };
   const { width, height, usedIds, styles, name } = wire;
-  return { width, height, classes, ground, objects, usedIds: new Set(usedIds), styles, name };
+  return { width, height, classes, ground, objects, usedIds: new Set(usedIds), styles, name, source: null };
 }
 
 /**

@@ -10,6 +10,8 @@ import { Drafts } from "./drafts.js";
 const REST = 300; // ms after the last change
 const THUMBNAIL = 192; // pixels of the longer side
 const LONGEST = 5000; // ms that changes may wait while they go on
+const AGAIN = 2000; // ms after which a draft that could not be written is tried again, the first time
+const LONGEST_AGAIN = 60_000;
 
 /** @type {WeakMap<App, Autosave>} */
 const savers = new WeakMap();
@@ -32,6 +34,7 @@ export class Autosave {
   #since = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
+  #failures = 0; // since a draft was last written
   /** @type {Blob|null} */
   #thumbnail = null;
   /** What this page went on with. @type {Draft|null} */
@@ -59,6 +62,7 @@ export class Autosave {
       await this.#drafts.prune();
       return await this.#drafts.fitting(hash, classes);
     } catch {
+      this.#failures += 1; // and that was said
       this.app.say("This browser keeps no drafts (a private window, or storage is blocked): save the project before you leave.");
       return [];
     }
@@ -67,7 +71,8 @@ export class Autosave {
   /** Go on with a draft. Its objects get keys of this session. @param {Draft} draft */
   async resume(draft) {
     const document = await fromWire(await toWire(draft.document), this.app.model.classes);
-    this.app.replaceDocument(document, { keepHistory: !this.app.empty, what: "Continue" });
+    const { source = null } = draft.document; // drafts of earlier versions have none
+    this.app.replaceDocument({ ...document, source }, { keepHistory: !this.app.empty, what: "Continue" });
     this.#resumed = draft;
     this.app.say("Continued where you left off.");
   }
@@ -97,9 +102,11 @@ export class Autosave {
     const { hash, classes } = model;
     try {
       const key = `${hash}:${this.#key}`;
+      if (!this.#drafts.isOpen) await this.#drafts.open();
       await this.#drafts.save({
         key, version: 1, hash, classes, saved: Date.now(), name: document.name, thumbnail: this.#thumbnail, document,
       });
+      this.#worked();
       await this.#replaced();
     } catch (error) {
       this.#failed(error);
@@ -113,8 +120,23 @@ export class Autosave {
     if (old && (await this.#drafts.get(old.key))?.saved === old.saved) await this.#drafts.remove(old.key);
   }
 
-  #failed(/** @type {unknown} */ error) {
+  #worked() {
+    if (this.#failures) this.app.say("Drafts of this painting are kept again.");
+    this.#failures = 0;
+  }
+
+  /** Say once that a draft could not be written, and try again, ever more rarely. @param {unknown} error */
+  #failed(error) {
     const full = error instanceof DOMException && error.name === "QuotaExceededError";
-    if (full) this.app.say("The browser's storage is full: drafts are not kept. Save the project.", { kind: "error" });
+    const why = full ? "the browser's storage is full" : error instanceof Error && error.message ? error.message : String(error);
+    if (!this.#failures) {
+      this.app.say(`The draft of this painting could not be written (${why}). It is tried again; until then save the project.`, { kind: "error" });
+    }
+    this.#drafts.close();
+    this.#dirty = true;
+    this.#since = performance.now();
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.flush(), Math.min(LONGEST_AGAIN, AGAIN * 2 ** this.#failures));
+    this.#failures += 1;
   }
 }

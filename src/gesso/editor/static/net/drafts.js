@@ -36,10 +36,23 @@ export class Drafts {
   /** @type {IDBDatabase|null} */
   #database = null;
 
+  /** Whether drafts can be written at once. */
+  get isOpen() {
+    return this.#database !== null;
+  }
+
   /** Open the database; rejects where the browser keeps none (a private window, blocked storage). */
   async open() {
-    this.#database = await open();
+    const database = await open();
+    database.onclose = () => this.close();
+    this.#database = database;
     return this;
+  }
+
+  /** Let go of the database, which may have failed: who writes next opens it anew. */
+  close() {
+    this.#database?.close();
+    this.#database = null;
   }
 
   /** @param {IDBTransactionMode} mode */

@@ -51,15 +51,26 @@ export const iconButton = (icon, name, click, attributes = {}) => {
 export const labelled = (text, control) => make("label", { class: "labelled" }, make("span", {}, text), control);
 
 /**
- * A slider.
+ * A slider. `change` follows every pull, also one that ends where it began, of which browsers say nothing.
  * @param {{min: number, max: number, step: number, value: number}} range
  * @param {{input?: (value: number) => void, change?: (value: number) => void}} listeners
  * @param {Attributes} [attributes]
  */
 export function slider(range, { input, change }, attributes = {}) {
   const made = make("input", { type: "range", ...range, ...attributes });
-  if (input) made.addEventListener("input", () => input(made.valueAsNumber));
-  if (change) made.addEventListener("change", () => change(made.valueAsNumber));
+  let pulled = false; // since the last change
+  const settle = () => {
+    pulled = false;
+    change?.(made.valueAsNumber);
+  };
+  made.addEventListener("input", () => {
+    pulled = true;
+    input?.(made.valueAsNumber);
+  });
+  made.addEventListener("change", settle);
+  for (const end of ["pointerup", "pointercancel", "keyup", "blur"]) {
+    made.addEventListener(end, () => setTimeout(() => pulled && settle())); // after the browser's own event
+  }
   return made;
 }
 
@@ -81,6 +92,7 @@ export const ICONS = {
   merge: "M4 4l6 6.500V17M16 4l-6 6.500",
   split: "M10 3v5L4 16M10 8l6 8",
   library: "M3 4h5v5H3zM3 12h5v5H3zM12 4h5v5h-5zM14.5 12v5M12 14.500h5",
+  several: "M3 3.500h10v8H3zM7 15.500h10v-8",
   pin: "M7 3h6l-.7 6 2.700 2.500H5L7.700 9zM10 11.500V17",
   dice: "M4 4h12v12H4zM7.300 7.300h.01M12.700 7.300h.01M10 10h.01M7.300 12.700h.01M12.700 12.700h.01",
   close: "M5 5l10 10M15 5L5 15",

@@ -5,10 +5,11 @@ import * as api from "../net/api.js";
 import { autosaveOf } from "../net/autosave.js";
 import { button, iconButton, make } from "./elements.js";
 import { chooseFile } from "./file_choice.js";
-import { attempt, guess, openFile, show, showProject } from "./opening.js";
+import { attempt, openAny, show, showProject } from "./opening.js";
 
 /** @import { App } from "../app.js" */
 /** @import { Draft } from "../net/drafts.js" */
+/** @typedef {{number: number, name: string, thumbnail: string, width: number, height: number, fault: string | null}} Example */
 
 const DRAFTS = 3;
 
@@ -31,7 +32,7 @@ export function mountExamples(container, app) {
     draftsHead, drafts, examplesHead, waiting, grid,
     make("div", { class: "row" },
       button("Open a file …", () => chooseFile("image/png,image/jpeg,.zip", async (file) => {
-        if (await openFile(app, await guess(file), file)) card.hidden = true;
+        if (await openAny(app, file)) card.hidden = true;
       })),
       button("Begin with an empty layout", () => { card.hidden = true; })));
   container.append(card);
@@ -39,14 +40,16 @@ export function mountExamples(container, app) {
   let asked = false;
   const open = () => {
     card.hidden = false;
-    if (!asked) fill();
+    if (asked) return;
     asked = true;
+    waiting.hidden = false;
+    fill();
   };
   const fill = () => attempt(app, "Loading examples …", async () => {
     const found = await api.examples();
-    grid.replaceChildren(...found.map((/** @type {any} */ one, /** @type {number} */ number) => exampleCard(one, () => startFrom(app, number, one.name))));
-    waiting.hidden = true;
+    grid.replaceChildren(...found.map((/** @type {Example} */ one) => exampleCard(one, () => startFrom(app, one.number, one.name))));
   }).then((worked) => {
+    waiting.hidden = true;
     if (!worked) asked = false;
   });
   openers.set(app, open);
@@ -80,8 +83,11 @@ function startFrom(app, number, name) {
   });
 }
 
-/** @param {{name: string, thumbnail: string, width: number, height: number}} example @param {() => void} start */
-function exampleCard({ name, thumbnail, width, height }, start) {
+/** @param {Example} example @param {() => void} start */
+function exampleCard({ name, thumbnail, width, height, fault }, start) {
+  if (fault) {
+    return make("button", { type: "button", class: "card", disabled: true }, make("span", {}, name), make("span", { class: "hint" }, fault));
+  }
   const picture = make("img", { src: thumbnail, alt: "", width, height });
   return make("button", { type: "button", class: "card", on: { click: start } }, picture, make("span", {}, name));
 }

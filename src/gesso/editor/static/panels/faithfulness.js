@@ -8,6 +8,7 @@ import { button, make, press } from "./elements.js";
 import { canvasOf } from "./pictures.js";
 
 /** @import { App } from "../app.js" */
+/** @import { Document } from "../model/types.js" */
 /** @typedef {{name: string, agreement: number|null, pixels: number}} Row */
 
 const COLOUR = [255, 60, 60, 170]; // red, green, blue, opacity
@@ -16,6 +17,8 @@ const COLOUR = [255, 60, 60, 170]; // red, green, blue, opacity
 export function mountFaithfulness(container, app) {
   if (!app.model.faithfulness) return;
   let on = false;
+  /** What was compared, or is being: nothing while another picture is made. @type {Document|null} */
+  let compared = null;
   let asking = new AbortController();
   const toggle = button("Faithfulness", () => turn(!on), { "aria-pressed": "false",
     title: "Show where a segmenter does not see in the photograph what the layout says (F)" });
@@ -26,25 +29,33 @@ export function mountFaithfulness(container, app) {
   total.hidden = true;
 
   const clear = () => {
+    compared = null;
     asking.abort();
     app.view.overlay(null);
+    total.hidden = true;
+    menu.close(false);
   };
   /** @param {boolean} now */
   const turn = (now) => {
     on = now;
     press(toggle, on);
-    total.hidden = true;
-    menu.close(false);
     clear();
-    if (on) compare();
+    follow();
   };
-  const compare = async () => {
-    if (!on || !liveOf(app)?.settled) return;
+  const follow = () => {
+    if (!on) return;
+    const truth = app.shown === app.document && liveOf(app)?.settled ? app.document : null;
+    if (truth === compared) return; // an edit that changed nothing, or a stroke that was given up
     clear();
+    if (truth) compare(truth);
+  };
+  /** @param {Document} document the one whose photograph is seen */
+  const compare = async (document) => {
+    compared = document;
     asking = new AbortController();
     const { signal } = asking;
     try {
-      const found = await api.disagreement({ document: app.document, model: app.model }, signal);
+      const found = await api.disagreement({ document, model: app.model }, signal);
       const overlay = await tinted(found.mask);
       if (signal.aborted) return;
       app.view.overlay(overlay);
@@ -57,9 +68,9 @@ export function mountFaithfulness(container, app) {
       turn(false);
     }
   };
-  app.on("picture", compare);
-  app.on("preview", () => on && clear());
-  app.on("document", () => on && clear());
+  app.on("picture", follow);
+  app.on("preview", follow);
+  app.on("document", follow);
   app.on("command", (name) => name === "faithfulness" && turn(!on));
 }
 

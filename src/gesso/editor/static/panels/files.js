@@ -5,7 +5,7 @@ import { make } from "./elements.js";
 import { showExamples } from "./examples.js";
 import { chooseFile } from "./file_choice.js";
 import { menuButton } from "./menu_button.js";
-import { guess, KINDS, openFile } from "./opening.js";
+import { KINDS, openAny, openFile } from "./opening.js";
 import { saveColours, saveInstances, saveLabels, savePhotograph, saveProject } from "./saving.js";
 
 /** @import { App } from "../app.js" */
@@ -40,5 +40,5 @@ export function mountFiles(container, app) {
   const overlay = make("div", { class: "drop-anywhere", hidden: true, "aria-hidden": "true" },
     make("p", {}, "Drop a photograph, a label map or a project to open it"));
   document.body.append(overlay);
-  onDropAnywhere(overlay, async (file) => openFile(app, await guess(file), file));
+  onDropAnywhere(overlay, (file) => openAny(app, file));
 }

@@ -38,7 +38,7 @@ function group(name, shortcuts) {
 /** Keys as caps; many of a row as the first and the last. @param {string[]} keys */
 function shown(keys) {
   if (keys.length > 2 && keys.every((key) => key.startsWith("Shift+"))) keys = ["Shift", ...keys.map((key) => key.slice(6))];
-  const few = keys.length > 5 ? [keys[0], "…", keys[keys.length - 1]] : keys;
+  const few = keys.length > 5 ? [...keys.slice(0, keys[0] === "Shift" ? 2 : 1), "…", keys[keys.length - 1]] : keys;
   return few.map((key) => (key === "…" ? "…" : make("kbd", {}, sign(key))));
 }
 

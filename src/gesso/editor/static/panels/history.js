@@ -1,5 +1,6 @@
 // A strip of what was made, to return to: each photograph with the layout behind it.
 
+import { States } from "../model/states.js";
 import { liveOf } from "../net/live.js";
 import { iconButton, make } from "./elements.js";
 import { reduced } from "./pictures.js";
@@ -16,35 +17,48 @@ export function mountHistory(container, app) {
   const list = make("ol", { class: "history", "aria-label": "Earlier photographs" });
   const hint = make("p", { class: "hint" }, "What you make appears here, to return to.");
   container.append(hint, list);
-  /** @type {{document: Document, item: HTMLElement, print: number}[]} */
+  /** `state` is the number of the layout in `states`. @type {{state: number, item: HTMLElement, print: number}[]} */
   const kept = [];
+  const states = new States();
+  /** The items of documents that are, or were, in the editor. @type {WeakMap<Document, HTMLElement>} */
+  const known = new WeakMap();
+  let count = 0;
 
   const keep = () => {
     const { picture, document } = app;
     if (!picture || app.empty || !liveOf(app)?.settled) return;
     const print = fingerprint(picture.bytes);
-    const same = kept.findLast((one) => one.document === document || one.print === print);
+    const same = kept.findLast(({ item, print: its }) => item === known.get(document) || its === print);
     if (same) {
-      same.document = document;
+      known.set(document, same.item);
       return mark();
     }
-    const item = make("li", {});
-    item.append(...entry(app, document, reduced(picture.bitmap, SIDE), kept.length, () => drop(item)));
-    kept.push({ document, item, print });
+    const [item, state] = [make("li", {}), states.keep(document)];
+    known.set(document, item);
+    item.append(...entry(reduced(picture.bitmap, SIDE), ++count, (what) => back(item, state, what), () => drop(item)));
+    kept.push({ state, item, print });
     list.append(item);
-    if (kept.length > MOST) kept.shift()?.item.remove();
+    if (kept.length > MOST) drop(kept[0].item);
     hint.hidden = true;
     mark();
     list.scrollLeft = list.scrollWidth;
+  };
+  /** @param {HTMLElement} item @param {number} state @param {string} what */
+  const back = (item, state, what) => {
+    if (known.get(app.document) === item) return;
+    const document = states.get(state);
+    known.set(document, item);
+    app.replaceDocument(document, { keepHistory: true, what });
   };
   /** @param {HTMLElement} item */
   const drop = (item) => {
     kept.splice(kept.findIndex((one) => one.item === item), 1);
     item.remove();
+    if (kept.length) states.forgetBefore(kept[0].state);
     hint.hidden = kept.length > 0;
   };
   const mark = () => {
-    for (const { document, item } of kept) item.toggleAttribute("data-current", document === app.document);
+    for (const { item } of kept) item.toggleAttribute("data-current", item === known.get(app.document));
   };
   /** @type {ReturnType<typeof setTimeout>} */
   let timer;
@@ -56,17 +70,14 @@ export function mountHistory(container, app) {
   app.on("document", () => { later(); mark(); });
 }
 
-/** @param {App} app @param {Document} document @param {HTMLCanvasElement} picture @param {number} count @param {() => void} drop */
-function entry(app, document, picture, count, drop) {
-  const name = `Photograph ${count + 1}`;
-  const back = make("button", { type: "button", class: "thumb", "aria-label": `Return to ${name.toLowerCase()}`, title: "Return to this", on: {
-    click: () => {
-      if (document !== app.document) app.replaceDocument(document, { keepHistory: true, what: `Return to ${name.toLowerCase()}` });
-    },
-  } });
+/** @param {HTMLCanvasElement} picture @param {number} number @param {(what: string) => void} back @param {() => void} drop */
+function entry(picture, number, back, drop) {
+  const what = `Return to photograph ${number}`;
   picture.setAttribute("aria-hidden", "true");
-  back.append(picture);
-  return [back, iconButton("close", `Forget ${name.toLowerCase()}`, drop, { class: "icon forget" })];
+  return [
+    make("button", { type: "button", class: "thumb", "aria-label": what, title: "Return to this", on: { click: () => back(what) } }, picture),
+    iconButton("close", `Forget photograph ${number}`, drop, { class: "icon forget" }),
+  ];
 }
 
 /** A number that tells pictures apart (FNV-1a, of every few bytes of long files). @param {Uint8Array} bytes */

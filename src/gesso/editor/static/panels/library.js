@@ -1,5 +1,6 @@
 // Objects of the dataset's layouts, to be set down with a click.
 
+import { Refusal } from "../model/document.js";
 import { pasteMask } from "../model/edits.js";
 import { tight } from "../model/masks.js";
 import { decode, fromBase64 } from "../model/png.js";
@@ -81,14 +82,19 @@ function place(app, index, coming, name) {
   let mask = null;
   coming.then((found) => { mask = found; }, (error) => app.say(error.message, { kind: "error" }));
   const preview = () => {
-    if (wanted && mask) app.preview(pasteMask(app.document, mask, index, wanted.x, wanted.y).document);
+    const at = wanted;
     wanted = null;
+    if (at && mask) app.preview(ghost(app, mask, index, at));
   };
   pointing(app, {
     words: `Click where the ${name} stands (Enter: in the middle).`,
     over: (point) => {
       if (!wanted) requestAnimationFrame(preview);
       wanted = point;
+    },
+    out: () => {
+      wanted = null;
+      app.preview(null);
     },
     take: ({ x, y }) => {
       coming.then((found) => perform(app, `Add ${name}`, (document) => {
@@ -102,4 +108,15 @@ function place(app, index, coming, name) {
       app.preview(null);
     },
   });
+}
+
+/** The layout with an object of the library at a place; null where none of it would be in the picture. @param {App} app
+ * @param {Mask} mask @param {number} index @param {Point} place */
+function ghost(app, mask, index, { x, y }) {
+  try {
+    return pasteMask(app.document, mask, index, x, y).document;
+  } catch (error) {
+    if (error instanceof Refusal) return null;
+    throw error;
+  }
 }

@@ -10,9 +10,12 @@ export class Menu {
     panel.popover = "manual";
     opener.setAttribute("aria-haspopup", "true");
     opener.setAttribute("aria-expanded", "false");
-    for (const element of [panel, opener]) element.addEventListener("keydown", (event) => this.isOpen && this.#key(event));
+    for (const element of [panel, opener]) {
+      element.addEventListener("keydown", (event) => this.isOpen && this.#key(event));
+      element.addEventListener("focusout", ({ relatedTarget }) => relatedTarget && this.#leave(relatedTarget));
+    }
     addEventListener("pointerdown", ({ target }) => {
-      if (this.isOpen && target instanceof Node && !panel.contains(target) && !opener.contains(target)) this.close(false);
+      if (target) this.#leave(target);
     }, { capture: true });
     addEventListener("resize", () => this.isOpen && this.place());
   }
@@ -41,13 +44,19 @@ export class Menu {
     if (back) this.opener.focus();
   }
 
+  /** Pointer or focus went to an element: elsewhere closes it. @param {EventTarget} target */
+  #leave(target) {
+    const within = target instanceof Node && (this.panel.contains(target) || this.opener.contains(target));
+    if (!within) this.close(false);
+  }
+
   #items() {
     return /** @type {HTMLElement[]} */ ([...this.panel.querySelectorAll("button:enabled, select, input")]);
   }
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    event.stopPropagation(); // these keys are the menu's, not the tools'
+    if (!event.ctrlKey && !event.metaKey) event.stopPropagation(); // these keys are the menu's, not the tools'
     if (event.key === "Escape") this.close();
     const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
     if (!by || event.target instanceof HTMLSelectElement) return;
@@ -60,6 +69,7 @@ export class Menu {
   /** Below the button, or above it where there is more room; within the window. */
   place() {
     const { style } = this.panel;
+    style.maxHeight = ""; // measured as high as it would like to be
     const from = this.opener.getBoundingClientRect();
     const { width, height } = this.panel.getBoundingClientRect();
     const below = from.bottom + 4 + height <= innerHeight - MARGIN || from.top < innerHeight - from.bottom;

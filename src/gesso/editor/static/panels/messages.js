@@ -15,22 +15,23 @@ export function mountMessages(container, app) {
   const notes = make("div", { class: "notes", role: "status", "aria-live": "polite" });
   const errors = make("div", { class: "notes", role: "alert" });
   container.append(banner, errors, notes);
-  app.on("message", ({ text, kind, action }) => {
+  app.on("message", ({ text, kind, action, actions }) => {
     const list = kind === "error" ? errors : notes;
     for (const same of list.children) if (same.querySelector(".text")?.textContent === text) same.remove();
-    list.append(toast(text, kind, action));
+    list.append(toast(text, kind, action, actions));
     while (list.childElementCount > MOST) list.firstElementChild?.remove();
   });
 }
 
-/** @param {string} text @param {"info"|"error"} kind @param {Action} [action] */
-function toast(text, kind, action) {
+/** @param {string} text @param {"info"|"error"} kind @param {Action} [action] @param {Action[]} [actions] */
+function toast(text, kind, action, actions = []) {
   const made = make("div", { class: `toast ${kind}` }, make("span", { class: "text" }, text));
   const close = () => made.remove();
   if (action) {
     const { label, run } = action;
     made.append(button(label, () => { close(); run(); }, { class: "small" }));
   }
+  made.append(...actions.map(({ label, run }) => button(label, run, { class: "small" })));
   made.append(iconButton("close", "Close this message", close));
   if (kind !== "error") leaveLater(made, action ? 4 * STAY : STAY + PER_WORD * text.split(" ").length, close);
   return made;

@@ -1,4 +1,4 @@
-// What can be done with the selected objects, each as one step of undo.
+// What can be done with the selected objects, each as one step of undo: what keys, buttons and the select tool all do.
 
 import { Refusal } from "../model/document.js";
 import {
@@ -73,18 +73,37 @@ export function duplicateSelected(app) {
   });
 }
 
-/** @param {App} app @param {"front"|"back"|"forward"|"backward"} where */
+/** What becomes of the order, around the name of what it becomes of. @type {Record<"front"|"back"|"forward"|"backward", [string, string]>} */
+const ORDERS = {
+  front: ["Bring", "to the front"], back: ["Send", "to the back"], forward: ["Bring", "forward"], backward: ["Send", "backward"],
+};
+
+/** The selected objects keep their order among themselves. @param {App} app @param {keyof typeof ORDERS} where */
 export function reorderSelected(app, where) {
   const keys = app.selected.map(({ key }) => key);
-  if (where === "back" || where === "forward") keys.reverse(); // so that they keep their order among themselves
-  const words = { front: "to the front", back: "to the back", forward: "forward", backward: "backward" };
-  forEach(app, `Bring ${namesOf(app, app.selected)} ${words[where]}`, (document, key) => reorder(document, key, where), keys);
+  const [verb, there] = ORDERS[where];
+  const turns = where === "back" || where === "forward" ? keys.toReversed() : keys;
+  forEach(app, `${verb} ${namesOf(app, app.selected)} ${there}`, (document, key) => {
+    const moved = reorder(document, key, where);
+    const order = moved.objects.map((object) => object.key).filter((other) => keys.includes(other));
+    // one that is at the front already is not overtaken by the others
+    return where === "front" || where === "back" || order.every((other, place) => other === keys[place]) ? moved : document;
+  }, turns);
 }
 
-/** @param {App} app */
+/** The frontmost takes in the others; what that does to their classes is said. @param {App} app */
 export function mergeSelected(app) {
-  const keys = app.selected.map(({ key }) => key).reverse(); // the frontmost stays
-  perform(app, `Merge ${keys.length} objects`, (document) => ({ document: merge(document, keys), select: keys.slice(0, 1) }));
+  const objects = app.selected.toReversed();
+  const keys = objects.map(({ key }) => key);
+  const classes = new Set(objects.map((object) => object.class));
+  perform(app, `Merge ${keys.length} objects`, (document) => {
+    const merged = merge(document, keys);
+    if (classes.size > 1) {
+      const names = [...classes].map((index) => app.classOf(index).name);
+      app.say(`Objects of several materials (${names.join(", ")}) were merged: all of it is ${nameOf(app, objects[0])} now.`);
+    }
+    return { document: merged, select: keys.slice(0, 1) };
+  });
 }
 
 /** @param {App} app */
@@ -97,16 +116,30 @@ export function splitSelected(app) {
   });
 }
 
+/** Keys of the selected objects that can be moved: all but the locked ones, which are refused where there are no others. @param {App} app */
+function movable({ selected }) {
+  const free = selected.filter(({ locked }) => !locked);
+  return (free.length ? free : selected).map(({ key }) => key);
+}
+
+/** The edit that moves what is selected. @param {App} app @param {number} dx @param {number} dy in pixels */
+export function moving(app, dx, dy) {
+  const keys = movable(app);
+  return (/** @type {Document} */ document) =>
+    dx || dy ? keys.reduce((moved, key) => moveObject(moved, key, dx, dy), document) : document;
+}
+
 /** @param {App} app @param {number} dx @param {number} dy in pixels */
-export const moveSelected = (app, dx, dy) => forEach(app, `Move ${namesOf(app, app.selected)}`,
-  (document, key) => moveObject(document, key, dx, dy));
+export const moveSelected = (app, dx, dy) => app.apply(`Move ${namesOf(app, app.selected)}`, moving(app, dx, dy));
 
 /** The document with the selected objects scaled. @param {App} app @param {number} scale */
-export const scaled = (app, scale) => [...app.selection].reduce((document, key) => moveObject(document, key, 0, 0, scale), app.document);
+export const scaled = (app, scale) => movable(app).reduce((document, key) => moveObject(document, key, 0, 0, scale), app.document);
 
 /** @param {App} app @param {number} scale */
-export const scaleSelected = (app, scale) => forEach(app, `Scale ${namesOf(app, app.selected)}`,
-  (document, key) => moveObject(document, key, 0, 0, scale));
+export const scaleSelected = (app, scale) => app.apply(`Scale ${namesOf(app, app.selected)}`, () => scaled(app, scale));
+
+/** Lock what is selected, or unlock it where all of it is locked. @param {App} app */
+export const lockSelected = (app) => lock(app, [...app.selection], app.selected.some(({ locked }) => !locked));
 
 /** @param {App} app @param {number[]} keys @param {boolean} locked */
 export const lock = (app, keys, locked) => forEach(app, locked ? "Lock" : "Unlock",

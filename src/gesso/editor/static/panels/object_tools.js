@@ -71,7 +71,7 @@ function scaling(app) {
   const control = slider(range, {
     input: (value) => {
       output.textContent = `${Math.round(100 * 2 ** value)} %`;
-      app.preview(value === EVEN ? null : scaled(app, 2 ** value));
+      app.preview(value === EVEN ? null : app.attempt(() => scaled(app, 2 ** value)));
     },
     change: (value) => {
       app.preview(null);
@@ -80,5 +80,10 @@ function scaling(app) {
       output.textContent = "100 %";
     },
   }, { "aria-label": "Scale the selected objects, from a quarter to four times", title: "Size" });
+  const show = () => {
+    control.disabled = app.selected.every(({ locked }) => locked);
+  };
+  app.on("document", show);
+  app.on("selection", show);
   return make("span", { class: "with-output" }, control, output);
 }

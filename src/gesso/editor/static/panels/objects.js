@@ -3,6 +3,7 @@
 import { flat } from "../view/layout_bitmap.js";
 import { iconButton, make, pixels, press } from "./elements.js";
 import { mountLibrary } from "./library.js";
+import { selectOf, toggleSeveral } from "../tools/select.js";
 import { hide, lock, nameOf } from "./object_edits.js";
 import { mountObjectTools } from "./object_tools.js";
 
@@ -16,6 +17,8 @@ export function mountObjects(container, app) {
   const empty = make("p", { class: "hint" }, "No objects yet. Paint a countable material, such as a car, with New object on; "
     + "or add one from the library.");
   const header = make("header", { class: "panel-head" }, make("h2", {}, "Objects"), count);
+  const several = iconButton("several", "Select several", () => toggleSeveral(app), { "aria-pressed": false });
+  header.append(several);
   mountLibrary(header, app);
   const tools = make("div", { class: "object-tools" });
   mountObjectTools(tools, app);
@@ -44,6 +47,7 @@ export function mountObjects(container, app) {
     waiting = true;
   };
   app.on("document", soon);
+  app.on("tool", () => press(several, selectOf(app)?.several ?? false));
   app.on("selection", () => {
     for (const row of rows.values()) row.mark();
     const last = [...app.selection].at(-1);
@@ -142,7 +146,7 @@ class Row {
   #select(event) {
     const { app, key } = this;
     const keys = [...app.selection];
-    if (event.ctrlKey || event.metaKey) {
+    if (event.ctrlKey || event.metaKey || (selectOf(app)?.several && !event.shiftKey)) {
       app.select(app.selection.has(key) ? keys.filter((other) => other !== key) : [...keys, key]);
     } else if (event.shiftKey && keys.length) {
       app.select([...between(app.document, /** @type {number} */ (keys.at(-1)), key)]);

@@ -4,7 +4,6 @@ import { fromWire } from "../model/document.js";
 import { replaceInstances } from "../model/edits.js";
 import { fromBase64 } from "../model/png.js";
 import * as api from "../net/api.js";
-import { setSource } from "./source.js";
 
 /** @import { App } from "../app.js" */
 /** @import { Document } from "../model/types.js" */
@@ -22,12 +21,24 @@ const SLOW = 400; // ms after which the page says that it is still at it
 /** Open a file as what it is said to be. @param {App} app @param {Kind} kind @param {File} file @returns {Promise<boolean>} whether it was opened */
 export function openFile(app, kind, file) {
   return attempt(app, `Opening ${file.name} …`, async () => {
-    const { bytes } = app.model.limits;
-    if (file.size > bytes) {
-      throw new Error(`${file.name} has ${(file.size / 2 ** 20).toFixed(1)} MiB; allowed are ${(bytes / 2 ** 20).toFixed(0)} MiB. Reduce it first.`);
-    }
+    refuseLarge(app, file);
     await KINDS[kind].open(app, file);
   });
+}
+
+/** Open a file as what it seems to be. @param {App} app @param {File} file @returns {Promise<boolean>} whether it was opened */
+export function openAny(app, file) {
+  return attempt(app, `Opening ${file.name} …`, async () => {
+    refuseLarge(app, file);
+    await KINDS[await guess(file, app.model.limits.pixels)].open(app, file);
+  });
+}
+
+/** @param {App} app @param {File} file */
+function refuseLarge({ model }, { name, size }) {
+  const { bytes } = model.limits;
+  if (size <= bytes) return;
+  throw new Error(`${name} has ${(size / 2 ** 20).toFixed(1)} MiB; allowed are ${(bytes / 2 ** 20).toFixed(0)} MiB. Reduce it first.`);
 }
 
 /** Do something that may take a while or fail; whether it did not. @param {App} app @param {string} words @param {() => Promise<void>} act */
@@ -46,8 +57,7 @@ export async function attempt(app, words, act) {
 
 /** Show an opened document. @param {App} app @param {Document} document @param {string} what @param {Blob|null} [photograph] */
 export function show(app, document, what, photograph = null) {
-  app.replaceDocument(document, { keepHistory: !app.empty, what });
-  setSource(app, photograph);
+  app.replaceDocument({ ...document, source: photograph }, { keepHistory: !app.empty, what });
 }
 
 /** A picture of a data URL. @param {string} url */
@@ -103,15 +113,20 @@ export async function showProject(app, { document, sentence, sameModel }, what) 
   if (sentence) app.say(sentence, { kind: sameModel ? "info" : "error" });
 }
 
-/** What a dropped file probably is. @param {File} file @returns {Promise<Kind>} */
-export async function guess(file) {
+/**
+ * What a dropped file probably is. Only pictures that may be layouts are looked into: a few bytes can say that they are huge.
+ * @param {File} file @param {number} most pixels of a layout @returns {Promise<Kind>}
+ */
+async function guess(file, most) {
   const head = new Uint8Array(await file.slice(0, 33).arrayBuffer());
   if (head[0] === 0x50 && head[1] === 0x4b) return "project";
   const png = head[0] === 0x89 && head[1] === 0x50;
   if (!png) return "photograph";
   const colourType = head[25];
   if (colourType === 0 || colourType === 3) return "labels"; // gray, or with a palette
-  return (await fewColours(file)) ? "labels" : "photograph";
+  const view = new DataView(head.buffer);
+  const small = head.length === 33 && view.getUint32(16) * view.getUint32(20) <= most;
+  return small && (await fewColours(file)) ? "labels" : "photograph"; // of what is too large the server says so
 }
 
 const MOST_COLOURS = 260; // of a label map in colours

@@ -21,6 +21,9 @@ class Palette {
   #recent = [];
   /** The rows that are seen, in the order of the number keys. @type {HTMLButtonElement[]} */
   #rows = [];
+  /** Buttons of those used last, by class index. @type {Map<number, HTMLButtonElement>} */
+  #buttons = new Map();
+  #chosen = -1;
   /** Pictures of classes, by index. @type {Record<string, string>} */
   #swatches = {};
 
@@ -57,23 +60,28 @@ class Palette {
       ["Objects", ({ thing }) => thing],
       ["Left open", ({ index }) => index === length],
     ];
+    const held = this.list.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset.index : "";
     this.#rows = [];
+    this.#buttons.clear();
     const parts = groups.flatMap(([title, belongs]) => {
       const members = found.filter(belongs);
       return members.length ? [make("h3", {}, title), ...members.map((member) => this.#row(member))] : [];
     });
     this.list.replaceChildren(...(parts.length ? parts : [make("p", { className: "muted" }, "No material of that name.")]));
+    this.#rows.find((row) => row.dataset.index === held)?.focus({ preventScroll: true });
+    this.#chosen = -1;
     this.#show();
   }
 
   /** @param {Class} member */
   #row(member) {
     const number = this.#rows.length + 1;
-    const key = number <= 9 ? make("kbd", { "aria-hidden": "true" }, String(number)) : null;
-    const parts = [this.#swatch(member), make("span", {}, member.name), key];
+    const key = number <= 9 ? String(number) : number <= 18 ? `Shift+${number - 9}` : "";
+    const cap = key ? make("kbd", { "aria-hidden": "true" }, key.replace("Shift+", "⇧")) : null;
+    const parts = [this.#swatch(member), make("span", {}, member.name), cap];
     const row = make("button", { type: "button", className: "material", role: "radio" }, ...parts);
     row.dataset.index = String(member.index);
-    row.title = number <= 9 ? `${member.name} (${number})` : member.name;
+    row.title = key ? `${member.name} (${key})` : member.name;
     row.addEventListener("click", () => this.choose(member.index));
     this.#rows.push(row);
     return row;
@@ -100,6 +108,8 @@ class Palette {
 
   #show() {
     const { classIndex } = this.app.tool;
+    if (classIndex === this.#chosen) return; // another size or tool
+    this.#chosen = classIndex;
     this.#recent = [classIndex, ...this.#recent.filter((other) => other !== classIndex)].slice(0, RECENT + 1);
     const chosen = this.#rows.find((row) => row.dataset.index === String(classIndex));
     for (const row of this.#rows) {
@@ -107,15 +117,31 @@ class Palette {
       row.tabIndex = row === (chosen ?? this.#rows[0]) ? 0 : -1;
     }
     chosen?.scrollIntoView({ block: "nearest" });
-    this.recent.replaceChildren(...this.#recent.slice(0, RECENT).map((index) => this.#recentButton(index)));
+    this.#showRecent();
+  }
+
+  /** The one that has the focus keeps it, wherever it goes. */
+  #showRecent() {
+    const indices = this.#recent.slice(0, RECENT);
+    const held = [...this.recent.children].indexOf(/** @type {Element} */ (document.activeElement));
+    const focused = held < 0 ? "" : /** @type {HTMLElement} */ (document.activeElement).dataset.index;
+    const buttons = indices.map((index) => this.#recentButton(index));
+    this.recent.replaceChildren(...buttons);
+    for (const button of buttons) {
+      button.setAttribute("aria-pressed", String(button.dataset.index === String(this.#chosen)));
+      if (button.dataset.index === focused) button.focus({ preventScroll: true });
+    }
   }
 
   /** @param {number} index */
   #recentButton(index) {
+    const known = this.#buttons.get(index);
+    if (known) return known;
     const member = this.app.classOf(index);
     const button = make("button", { type: "button", title: member.name, "aria-label": member.name }, this.#swatch(member));
-    button.setAttribute("aria-pressed", String(index === this.app.tool.classIndex));
+    button.dataset.index = String(index);
     button.addEventListener("click", () => this.choose(index));
+    this.#buttons.set(index, button);
     return button;
   }
 

@@ -6,7 +6,8 @@
 /**
  * @typedef {object} Asking
  * @property {string} words what the page says meanwhile
- * @property {(place: Point) => void} [over] the pointer is over a pixel
+ * @property {(place: Point) => void} [over] the pointer is over a pixel, or in the margin around the picture
+ * @property {() => void} [out] the pointer left the panes
  * @property {(place: Point) => boolean} take a pixel was chosen; whether that was all
  * @property {() => void} [end] it is over, chosen or not
  */
@@ -15,7 +16,7 @@
 let ending = null;
 
 /** Ask for a place. @param {App} app @param {Asking} asking */
-export function pointing(app, { words, over, take, end }) {
+export function pointing(app, { words, over, out, take, end }) {
   ending?.();
   const listening = new AbortController();
   const panes = document.getElementById("panes") ?? document.body;
@@ -35,7 +36,7 @@ export function pointing(app, { words, over, take, end }) {
   const on = (kind, act) => addEventListener(kind, act, { capture: true, signal: listening.signal });
   let down = false;
   on("pointermove", (event) => {
-    if (!inside(event)) return;
+    if (!inside(event)) return out?.();
     event.stopImmediatePropagation();
     over?.(app.view.toPixel(event));
   });

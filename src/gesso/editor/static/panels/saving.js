@@ -10,11 +10,13 @@ import { colours, download, fileName } from "./pictures.js";
 
 /** @import { App } from "../app.js" */
 
-/** @param {App} app @param {string} ending @param {() => Promise<Blob>} make */
+/** @param {App} app @param {string} ending @param {() => Promise<Blob|null>} make null: there is nothing, and why was said */
 function save(app, ending, make) {
   return attempt(app, "Saving …", async () => {
     const name = fileName(app.document.name, ending);
-    download(await make(), name);
+    const blob = await make();
+    if (!blob) return;
+    download(blob, name);
     app.say(`Saved as ${name}.`);
   });
 }
@@ -64,5 +66,22 @@ export const saveInstances = (app) => save(app, "-instances.png", async () => {
 /** Everything, in one file that opens again exactly. @param {App} app */
 export const saveProject = (app) => save(app, ".zip", async () => {
   const bytes = liveOf(app)?.settled ? app.picture?.bytes : undefined;
-  return api.saveProject(await toWire(app.document), bytes ? api.png(bytes) : null);
+  try {
+    return await api.saveProject(await toWire(app.document), bytes ? api.png(bytes) : null);
+  } catch (error) {
+    if (!(error instanceof api.Unreachable)) throw error;
+    offerMaps(app);
+    return null;
+  }
 });
+
+/** What the page can save alone. @param {App} app */
+function offerMaps(app) {
+  const text = "The project was not saved: the server writes it, and does not answer. Your painting is kept in this browser. "
+    + "Its maps can be saved without the server:";
+  app.say(text, { kind: "error", actions: [
+    { label: "Label map", run: () => saveLabels(app) },
+    { label: "Colour map", run: () => saveColours(app) },
+    { label: "Instance map", run: () => saveInstances(app) },
+  ] });
+}

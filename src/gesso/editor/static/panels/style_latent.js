@@ -73,12 +73,17 @@ function blend(app) {
       const { z } = await api.interpolate({ document, model }, { z: ends[0].z }, { z: ends[1].z }, t, signal);
       return signal.aborted || app.document !== document ? null : setZ(document, z);
     } catch (error) {
-      if (!signal.aborted) app.say(error instanceof Error ? error.message : String(error), { kind: "error" });
+      if (signal.aborted) return null;
+      app.preview(null);
+      app.say(error instanceof Error ? error.message : String(error), { kind: "error" });
       return null;
     }
   };
   const mix = slider({ min: 0, max: 1, step: 0.02, value: 0.5 }, {
-    input: async (t) => app.preview(await between(t) ?? null),
+    input: async (t) => {
+      const document = await between(t);
+      if (document) app.preview(document); // a later place of the slider, or another edit, has its own
+    },
     change: async (t) => {
       const document = await between(t);
       if (document) app.apply(`Between A and B: ${Math.round(100 * t)} %`, () => document);
@@ -112,7 +117,12 @@ function end(app, name, changed) {
     }
   }, { class: "small", "aria-label": `${name}: take the present style`, title: "Take the style that is worn now" });
   /** @param {File} file */
-  const fromFile = async (file) => take(await styleOfImage(app, file), reduced(await createImageBitmap(file), THUMBNAIL));
+  const fromFile = async (file) => {
+    const z = await styleOfImage(app, file);
+    if (!z) return; // and what the server refused is not decoded here
+    const bitmap = await createImageBitmap(file).catch(() => null);
+    take(z, bitmap ? reduced(bitmap, THUMBNAIL) : make("span"));
+  };
   const image = button("Image", () => chooseFile("image/*", fromFile), {
     class: "small", "aria-label": `${name}: take the style of a photograph`, title: "Take the style of a photograph",
   });

@@ -8,7 +8,6 @@ import { button, drawn, labelled, make, press } from "./elements.js";
 import { nameOf, namesOf, perform } from "./object_edits.js";
 import { pointing } from "./pointing.js";
 import { seedRow } from "./seed.js";
-import { onSource, sourceOf } from "./source.js";
 import { sees, Strip } from "./style_strip.js";
 import { chosen, choose, targetOf } from "./style_target.js";
 
@@ -145,20 +144,20 @@ function copyByClicks(app, from) {
 /** A button that dresses the layout as the photograph that it came with. @param {App} app */
 function fromPhotograph(app) {
   const dress = button("As in the photograph", async () => {
-    const photograph = sourceOf(app);
-    if (!photograph) return;
+    const { source } = app.document;
+    if (!source) return;
     const scene = { document: app.document, model: app.model };
     try {
-      const style = await api.encodeStyle(scene, photograph);
+      const style = await api.encodeStyle(scene, source);
       perform(app, "Styles of the photograph", (document) => ({ document: dressed(document, style) }));
     } catch (error) {
       app.say(error instanceof Error ? error.message : String(error), { kind: "error" });
     }
   }, { class: "small", title: "Take the style of everything from the photograph that was opened" });
   const show = () => {
-    dress.hidden = !app.model.encoder || !sourceOf(app);
+    dress.hidden = !app.model.encoder || !app.document.source;
   };
-  onSource(app, show);
+  app.on("document", show);
   show();
   return dress;
 }

@@ -1,7 +1,7 @@
 // The modes of a class as pictures: the selected object wearing each of them, rendered when it can be seen, kept while it is true.
 
 import { changedRect } from "../model/document.js";
-import { box, shared } from "../model/masks.js";
+import { box, hull, shared } from "../model/masks.js";
 import * as api from "../net/api.js";
 import { liveOf } from "../net/live.js";
 import { flat } from "../view/layout_bitmap.js";
@@ -11,7 +11,7 @@ import { chosen, choose } from "./style_target.js";
 /** @import { App } from "../app.js" */
 /** @import { Document, Rect } from "../model/types.js" */
 /** @import { Target } from "./style_target.js" */
-/** @typedef {{document: Document, pictures: Map<number, string>}} Kept */
+/** Pictures by mode, and where the layout changed since they were made. @typedef {{changed: Rect|null, pictures: Map<number, string>}} Kept */
 
 const MARGIN = 48; // pixels around an object, within which a change makes its pictures untrue
 const MOST_KEPT = 60; // strips
@@ -27,6 +27,8 @@ export class Strip {
   /** @type {Map<number, HTMLButtonElement>} */
   #tiles = new Map();
   #title = "";
+  /** What was shown last: the only document that is held on to. @type {Document|null} */
+  #seen = null;
 
   /** @param {App} app */
   constructor(app) {
@@ -87,18 +89,27 @@ export class Strip {
     }
   }
 
+  /** Note of all pictures that are kept where the layout changed meanwhile. */
+  #follow() {
+    const { document } = this.app;
+    const changed = this.#seen && changedRect(this.#seen, document);
+    this.#seen = document;
+    if (changed) for (const kept of this.#kept.values()) kept.changed = hull(kept.changed, changed);
+  }
+
   /** The pictures of a target that are still true. @param {Target} target @returns {Kept} */
   #truth(target) {
+    this.#follow();
     const { document } = this.app;
     const { seed } = document.styles;
     const key = `${target.index}:${target.objects[0]?.key ?? ""}:${seed}`;
     const found = this.#kept.get(key);
     if (found) {
-      if (stillTrue(found.document, document, target)) return found;
+      if (stillTrue(found.changed, document, target)) return found;
       this.#forget(key);
     }
     /** @type {Kept} */
-    const fresh = { document, pictures: new Map() };
+    const fresh = { changed: null, pictures: new Map() };
     this.#kept.set(key, fresh);
     if (this.#kept.size > MOST_KEPT) this.#forget([...this.#kept.keys()][0]);
     return fresh;
@@ -112,13 +123,12 @@ export class Strip {
 }
 
 /**
- * Whether pictures made of one document are good for another: what changed is not near the object, or little of the whole.
- * @param {Document} before @param {Document} after @param {Target} target
+ * Whether pictures made of an earlier document are good still: what changed is not near the object, or little of the whole.
+ * @param {Rect|null} changed @param {Document} document @param {Target} target
  */
-function stillTrue(before, after, target) {
-  const changed = changedRect(before, after);
+function stillTrue(changed, { width, height }, target) {
   if (!changed) return true;
-  if (!target.objects.length) return changed.width * changed.height <= MOST_CHANGED * after.width * after.height;
+  if (!target.objects.length) return changed.width * changed.height <= MOST_CHANGED * width * height;
   return shared(changed, around(target)) === null;
 }
 

@@ -5,6 +5,7 @@ import { TOOLS } from "../tools/list.js";
 import { iconButton, make } from "../view/dom.js";
 import { ICONS } from "../view/icons.js";
 import { Polygon } from "../tools/polygon.js";
+import { selectOf, toggleSeveral } from "../tools/select.js";
 
 /** @import { App } from "../app.js" */
 
@@ -70,7 +71,7 @@ const PAINTS = new Set(["brush", "eraser", "line", "rectangle", "ellipse", "poly
 function mountOptions(container, app) {
   const title = make("span", { className: "title" });
   const material = make("span", { className: "muted hint" });
-  const options = [sizeOption(app), pressureOption(app), fillOption(app), gapOption(app), polygonOption(app), newObjectOption(app)];
+  const options = [sizeOption(app), pressureOption(app), fillOption(app), gapOption(app), polygonOption(app), newObjectOption(app), severalOption(app)];
   container.append(title, ...options.map(({ element }) => element), material);
   const show = () => {
     const { name, classIndex } = app.tool;
@@ -143,6 +144,17 @@ function newObjectOption(app) {
     element,
     for: (name) => PAINTS.has(name) && name !== "eraser" && name !== "bucket" && app.classOf(app.tool.classIndex).thing,
     show: () => Object.assign(box, { checked: app.tool.newObject }),
+  };
+}
+
+/** What Shift does, for fingers. @param {App} app @returns {Option} */
+function severalOption(app) {
+  const box = make("input", { type: "checkbox", id: "several" });
+  box.addEventListener("change", () => toggleSeveral(app));
+  return {
+    element: make("label", { title: "A click adds to what is selected (Shift)" }, box, "Several"),
+    for: (name) => name === "select",
+    show: () => Object.assign(box, { checked: selectOf(app)?.several ?? false }),
   };
 }
 

@@ -14,7 +14,7 @@ const LINE = 40; // pixels of a wheel that counts in lines
 export class Pointers {
   /** Fingers that are down: where they are in their pane. @type {Map<number, Point>} */
   #fingers = new Map();
-  /** The pointer that draws, or moves the view. @type {{id: number, pans: boolean, last: Point, pane: Pane}|null} */
+  /** The pointer that draws, or moves the view. @type {{id: number, kind: string, pans: boolean, last: Point, pane: Pane}|null} */
   #held = null;
   /** @type {At|null} */
   #at = null;
@@ -83,6 +83,7 @@ export class Pointers {
   /** @param {PointerEvent} event @param {Pane} pane */
   #down(event, pane) {
     pane.locate();
+    if (event.pointerType === "pen") this.#dropTouches();
     if (event.pointerType === "touch") {
       if (this.#penDown) return; // a hand that rests while a pen draws
       this.#fingers.set(event.pointerId, pane.place(event));
@@ -94,7 +95,7 @@ export class Pointers {
     if (this.#held || event.button > 1) return;
     pane.element.setPointerCapture(event.pointerId);
     const pans = event.button === 1 || this.space || this.app.tool.name === "pan";
-    this.#held = { id: event.pointerId, pans, last: pane.place(event), pane };
+    this.#held = { id: event.pointerId, kind: event.pointerType, pans, last: pane.place(event), pane };
     this.#penDown = event.pointerType === "pen";
     if (event.button === 1) event.preventDefault(); // no automatic scrolling
     this.#see(event, pane);
@@ -140,6 +141,12 @@ export class Pointers {
   #lost(event) {
     this.#fingers.delete(event.pointerId);
     if (this.#held?.id === event.pointerId) this.#abandon();
+  }
+
+  /** The hand that holds a pen may rest on the screen before the pen does. */
+  #dropTouches() {
+    this.#fingers.clear();
+    if (this.#held?.kind === "touch") this.#abandon();
   }
 
   /** What was begun is forgotten. */

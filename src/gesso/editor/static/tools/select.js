@@ -2,6 +2,7 @@
 
 import { moveObject } from "../model/edits.js";
 import { objectAt } from "../model/document.js";
+import { moving, namesOf } from "../panels/object_edits.js";
 import { outlineOf, trace } from "../view/outlines.js";
 import { Previews, Tool } from "./tool.js";
 
@@ -13,13 +14,18 @@ import { Previews, Tool } from "./tool.js";
 const REACH = 11; // screen pixels around a handle that count as the handle
 const STILL = 3; // screen pixels that a click may wander
 
-/** @typedef {{kind: "move"|"scale"|"pan"|"none", from: Point, moved: boolean, edit: (document: Document) => Document}} Drag */
+/**
+ * A drag; `drops` is the key of an object that was selected before, and is no longer when the pointer is lifted where it went down.
+ * @typedef {{kind: "move"|"scale"|"pan", from: Point, moved: boolean, drops: number|null, edit: (document: Document) => Document}} Drag
+ */
 
 export class Select extends Tool {
   /** @type {Drag|null} */
   #drag = null;
   /** @type {Obj|null} */
   #under = null;
+  /** Whether a click adds to what is selected, as with Shift: for fingers. */
+  several = false;
 
   /** @param {App} app @param {View} view */
   constructor(app, view) {
@@ -29,6 +35,7 @@ export class Select extends Tool {
   }
 
   tip() {
+    if (this.several) return "Click objects to select them, and again to leave them out";
     return this.app.selection.size ? "Drag: move · corners: scale · arrows: nudge" : "Click an object · Shift: several";
   }
 
@@ -41,22 +48,17 @@ export class Select extends Tool {
     if (scaled) this.#begin("scale", at);
     else if (!hit) this.#begin("pan", at);
     else {
-      this.#choose(hit.key, at.shift || at.ctrl);
-      this.#begin("move", at);
+      const more = at.shift || at.ctrl || this.several;
+      const { selection } = app;
+      const had = selection.has(hit.key);
+      if (!had) app.select(more ? [...selection, hit.key] : [hit.key]);
+      this.#begin("move", at, more && had ? hit.key : null);
     }
   }
 
-  /** @param {number} key @param {boolean} more */
-  #choose(key, more) {
-    const { selection } = this.app;
-    if (!more) {
-      if (!selection.has(key)) this.app.select([key]);
-    } else this.app.select(selection.has(key) ? [...selection].filter((other) => other !== key) : [...selection, key]);
-  }
-
-  /** @param {Drag["kind"]} kind @param {At} at */
-  #begin(kind, at) {
-    this.#drag = { kind, from: at.point, moved: false, edit: (document) => document };
+  /** @param {Drag["kind"]} kind @param {At} at @param {number|null} [drops] */
+  #begin(kind, at, drops = null) {
+    this.#drag = { kind, from: at.point, moved: false, drops, edit: (document) => document };
     this.busy = true;
   }
 
@@ -79,7 +81,7 @@ export class Select extends Tool {
   /** @param {number} dx @param {number} dy @param {boolean} straight @returns {(document: Document) => Document} */
   #moving(dx, dy, straight) {
     const [across, down] = straight ? (Math.abs(dx) > Math.abs(dy) ? [dx, 0] : [0, dy]) : [dx, dy];
-    return nudge(this.app, Math.round(across), Math.round(down));
+    return moving(this.app, Math.round(across), Math.round(down));
   }
 
   /** The foot of the object stays; its corner follows the pointer. @param {Point} from @param {Point} to */
@@ -96,9 +98,9 @@ export class Select extends Tool {
     const drag = this.#end();
     if (!drag) return;
     const { app } = this;
-    if (drag.moved && (drag.kind === "move" || drag.kind === "scale")) {
-      app.apply(`${drag.kind === "move" ? "Move" : "Scale"} ${said(app)}`, drag.edit);
-    } else if (drag.kind === "pan" && !drag.moved) app.select([]);
+    if (drag.moved && drag.kind !== "pan") app.apply(`${drag.kind === "move" ? "Move" : "Scale"} ${namesOf(app, app.selected)}`, drag.edit);
+    else if (drag.drops !== null) app.select([...app.selection].filter((key) => key !== drag.drops));
+    else if (drag.kind === "pan" && !drag.moved) app.select([]);
   }
 
   cancel() {
@@ -150,15 +152,16 @@ export class Select extends Tool {
   }
 }
 
-/** What is selected, in words. @param {App} app */
-export function said(app) {
-  const { selected } = app;
-  return selected.length === 1 ? app.classOf(selected[0].class).name : `${selected.length} objects`;
+/** The select tool of an app, once it has panes. @param {App} app @returns {Select|null} */
+export function selectOf({ pointers }) {
+  const tool = pointers?.tools.select;
+  return tool instanceof Select ? tool : null;
 }
 
-/** An edit that moves what is selected and not locked. @param {App} app @param {number} dx @param {number} dy */
-export function nudge(app, dx, dy) {
-  const keys = app.selected.filter(({ locked }) => !locked).map(({ key }) => key);
-  return (/** @type {Document} */ document) =>
-    dx || dy ? keys.reduce((moved, key) => moveObject(moved, key, dx, dy), document) : document;
+/** Let clicks add to what is selected, or no longer. @param {App} app */
+export function toggleSeveral(app) {
+  const tool = selectOf(app);
+  if (!tool) return;
+  tool.several = !tool.several;
+  app.emit("tool");
 }

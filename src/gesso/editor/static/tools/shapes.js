@@ -11,6 +11,8 @@ import { naming, Previews, selecting, target, Tool } from "./tool.js";
 /** @import { Document, Mask, Point } from "../model/types.js" */
 /** @import { View } from "../view/view.js" */
 
+const STILL = 3; // screen pixels that a click may wander
+
 /** @typedef {"line"|"rectangle"|"ellipse"|"lasso"} ShapeName */
 
 const TIPS = {
@@ -28,6 +30,7 @@ export class Shape extends Tool {
   /** @type {number|"new"|null} */
   #into = null;
   #erases = false;
+  #moved = false;
 
   /** @param {App} app @param {View} view @param {ShapeName} name */
   constructor(app, view, name) {
@@ -48,6 +51,7 @@ export class Shape extends Tool {
     }
     this.busy = true;
     this.#points = [at.point];
+    this.#moved = false;
     this.#into = target(this.app, at.point);
     this.#shape(at);
   }
@@ -86,6 +90,7 @@ export class Shape extends Tool {
   #shape(at) {
     this.#erases = at.ctrl;
     const [from, to] = [this.#points[0], at.point];
+    this.#moved ||= Math.hypot(to.x - from.x, to.y - from.y) >= STILL * this.view.pixel;
     this.#mask = this.#rasterise(from, at.shift ? this.#straight(from, to) : to);
     this.view.refresh("over");
   }
@@ -93,6 +98,7 @@ export class Shape extends Tool {
   /** @param {Point} from @param {Point} to */
   #rasterise(from, to) {
     if (this.name === "line") return line(from, to, this.app.tool.size);
+    if (!this.#moved) return null; // a click draws nothing
     if (this.name === "rectangle") return rectangle(from, to);
     if (this.name === "ellipse") return ellipse(from, to);
     const { width, height } = this.app.document;
