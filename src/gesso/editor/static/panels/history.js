@@ -28,7 +28,8 @@ export function mountHistory(container, app) {
     const { picture, document } = app;
     if (!picture || app.empty || !liveOf(app)?.settled) return;
     const print = fingerprint(picture.bytes);
-    const same = kept.findLast(({ item, print: its }) => item === known.get(document) || its === print);
+    const mine = known.get(document); // looked up here: what a function names would live as long as the item's buttons
+    const same = kept.findLast(({ item, print: its }) => item === mine || its === print);
     if (same) {
       known.set(document, same.item);
       return mark();
