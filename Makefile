@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TSC := $(VENV)/page/node_modules/.bin/tsc
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs bench wheel-smoke
+.PHONY: help demo test test-browser check fix docs bench wheel-smoke
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,8 +15,11 @@ help:  ## list the targets
 demo: $(INSTALLED)  ## photographs of layouts that the shipped model never saw, then the editor (DEMO_ARGS="...")
 	$(BIN)/gesso demo $(DEMO_ARGS)
 
-test: $(INSTALLED)  ## the default test tier, a process per core (TEST_ARGS="...")
+test: $(INSTALLED) $(TSC)  ## the default test tier, a process per core (TEST_ARGS="...")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(TEST_ARGS)
+
+test-browser: $(INSTALLED)  ## the editor's page in Chromium, every tool and panel (TEST_ARGS="...")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "browser and not slow" $(TEST_ARGS)
 
 check: $(INSTALLED) $(TSC)  ## lint, formatting and types, of Python and of the editor's page; changes nothing
 	$(BIN)/ruff check

@@ -36,7 +36,7 @@ from styled import (
 )
 from whole_styled import write_spade_model
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from gesso.synthesis.synthesizer import load
 from paged import launched, press, served, somebody, visit
 from painted import CAR, GRASS, ROAD, SKY, SPACE, TREE, Canvas
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 
 PERSON = SPACE.index("person")
 

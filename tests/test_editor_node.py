@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,8 @@ def test_the_document_model_passes_its_own_tests(node: str) -> None:
 
 
 def compiler() -> str | None:
-    named, local = os.environ.get("GESSO_TSC"), ROOT / "node_modules/.bin/tsc"
-    return named or shutil.which("tsc") or (str(local) if local.exists() else None)
+    local = Path(sys.prefix) / "page" / "node_modules" / ".bin" / "tsc"  # where make puts it
+    return os.environ.get("GESSO_TSC") or shutil.which("tsc") or (str(local) if local.exists() else None)
 
 
 def test_the_types_of_the_page_are_right() -> None:

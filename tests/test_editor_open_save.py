@@ -43,7 +43,7 @@ from styled import (
     write_styled_model,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

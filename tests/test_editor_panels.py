@@ -50,7 +50,7 @@ from styled import (
 )
 from whole_styled import write_pix2pix_model, write_spade_model
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

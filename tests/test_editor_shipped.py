@@ -16,7 +16,7 @@ from gesso.synthesis.synthesizer import load
 from paged import Pixels, launched, look, offer, saved, served, somebody, start, visit
 from painted import CAR, GRASS, ROAD, SKY, Canvas
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 FAR = 32  # pixels from an edit, beyond which next to nothing changes
 STRANGE = 8  # of 255: how much at most, in the mean
 

@@ -104,7 +104,11 @@ def test_its_features_see_pictures(file: Path) -> None:
 
 
 def test_a_segmenter_without_features_says_so() -> None:
-    assert PhotoSegmenter("one from elsewhere", "a hub", SPACE, "0" * 64).features() is None
+    class Elsewhere(PhotoSegmenter):
+        def _read(self, pixels: torch.Tensor) -> torch.Tensor:
+            return pixels[0]
+
+    assert Elsewhere("one from elsewhere", "a hub", SPACE, "0" * 64).features() is None
 
 
 def test_weights_are_frozen_and_nothing_is_uncovered(file: Path) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gesso.data.layouts import Listing
 
 LENIENCE = 1.02  # of a budget in seconds: the last step takes a run over its time, and may be a slow one
+HICCUP = 1.0  # seconds that a single step may take on a machine that does something else at that moment
 FREE_TO_CHANGE = {
     "workers",
     "log_every",
@@ -78,7 +79,7 @@ def refuse_other_runs(trainings: Sequence[Training], folder: Path, recipe: str, 
 
 def _refuse_longer(run: Path, budget: Budget) -> None:
     had = trained_so_far(run)
-    most = LENIENCE * budget.amount + 2 * had.seconds / max(had.step, 1)
+    most = LENIENCE * budget.amount + max(2 * had.seconds / max(had.step, 1), HICCUP)
     if had.of(budget) > (most if budget.unit == "seconds" else budget.amount):
         more = Budget(had.of(budget), budget.unit)
         raise ConfigError(
