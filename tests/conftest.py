@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,13 @@ from gesso.labels import LabelSpace, Semantics
 from gesso.model_info import ModelInfo, NetworkDescription
 from gesso.networks import pix2pixhd
 from support import COMPARED, Ended, shared_folder
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+    from playwright.sync_api import Browser, BrowserContext
+
+    from gesso.data.layouts import Listing
+    from gesso.synthesis.synthesizer import Synthesizer
 
 TINY_SIZE = (32, 64)  # height and width of tiny_dataset, and what tiny_model was "trained" at
 
@@ -129,3 +136,74 @@ def gesso(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         return Ended(code, *capsys.readouterr())
 
     return run
+
+
+# ----------------------------------------------------------------------------------------------------- pages in a browser
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    from paged import launched
+
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    """Somebody who visits the editor."""
+    from paged import somebody
+
+    with somebody(chromium) as found:
+        yield found
+
+
+# -------------------------------------------------------------------------------------------------------------- the editor
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pix2pixHD model with instance features and styles, of random weights."""
+    from styled import clusters, write_styled_model
+
+    return write_styled_model(tmp_path_factory.mktemp("styled-model") / "model.safetensors", styles=clusters())
+
+
+@pytest.fixture(scope="session")
+def listing(tmp_path_factory: pytest.TempPathFactory) -> Listing:
+    """Scenes for that model."""
+    from gesso.data import layouts
+    from styled import write_scenes
+
+    return layouts.find(write_scenes(tmp_path_factory.mktemp("styled-scenes") / "scenes"), "val")
+
+
+@pytest.fixture(scope="module")
+def synthesizer(model_file: Path) -> Synthesizer:
+    from gesso.synthesis.synthesizer import load
+
+    return load(model_file, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def client(synthesizer: Synthesizer) -> Iterator[TestClient]:
+    """Asks the editor's server, in this process."""
+    from fastapi.testclient import TestClient
+
+    from gesso.editor.server import create_app
+    from served import LIMITS, LOCAL
+
+    with TestClient(create_app(synthesizer, limits=LIMITS), base_url=LOCAL) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def address(model_file: Path, listing: Listing) -> Iterator[str]:
+    """The editor with a model that shows what is worn."""
+    from gesso.checkpoints import load_model
+    from gesso.synthesis.synthesizer import Synthesizer
+    from paged import served
+    from styled import mirrored
+
+    with served(Synthesizer(mirrored(load_model(model_file))), listing=listing) as found:
+        yield found

@@ -48,7 +48,7 @@ def launched() -> Iterator[Browser]:
     """Chromium; without it tests are skipped, and fail in CI."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if not found:
-        reason = "chromium is not installed; the editor's page is tested in it"
+        reason = "chromium is not installed; pages are tested in it"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)

@@ -15,7 +15,6 @@ import torch
 from fastapi.testclient import TestClient
 from torch import Tensor
 
-from gesso import load
 from gesso.editor.rendering import GONE, Abandoned, Closing, Renderer
 from gesso.editor.segmenting import Reader
 from gesso.editor.server import create_app
@@ -24,19 +23,9 @@ from gesso.evaluate.faithfulness import faithfulness
 from gesso.synthesis.segmenter import PhotoSegmenter
 from gesso.synthesis.synthesizer import Synthesizer
 from served import LIMITS, LOCAL, Held, address_of, fields, png, served, start, stopped
-from styled import SPACE, clusters, photograph, scene, write_styled_model
+from styled import SPACE, photograph, scene
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_styled_model(tmp_path_factory.mktemp("edited") / "model.safetensors", styles=clusters())
-
-
-@pytest.fixture(scope="module")
-def synthesizer(model_file: Path) -> Synthesizer:
-    return load(model_file, device="cpu")
 
 
 def test_the_page_is_answered_while_a_photograph_is_computed(synthesizer: Synthesizer) -> None:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
+from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
-from gesso.checkpoints import load_model
 from gesso.data import layouts
-from gesso.synthesis.synthesizer import Synthesizer, load
+from gesso.synthesis.synthesizer import load
 from paged import (
     IS_RIGHT,
     PHOTOGRAPH,
-    launched,
     look,
     pixels,
     press,
     row,
     served,
     served_apart,
-    somebody,
     start,
     visit,
 )
@@ -29,43 +25,10 @@ from styled import (
     LEFT,
     RIGHT,
     SIZE,
-    clusters,
-    mirrored,
-    write_scenes,
-    write_styled_model,
 )
 from whole_styled import write_spade_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    with somebody(chromium) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def listing(tmp_path_factory: pytest.TempPathFactory) -> layouts.Listing:
-    return layouts.find(write_scenes(tmp_path_factory.mktemp("data") / "scenes"), "val")
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_styled_model(tmp_path_factory.mktemp("model") / "model.safetensors", styles=clusters())
-
-
-@pytest.fixture(scope="module")
-def address(model_file: Path, listing: layouts.Listing) -> Iterator[str]:
-    """The editor with the model that shows what is worn."""
-    with served(Synthesizer(mirrored(load_model(model_file))), listing=listing) as found:
-        yield found
 
 
 # ------------------------------------------------------------------------------------------------------------- drafts
@@ -73,6 +36,7 @@ def address(model_file: Path, listing: layouts.Listing) -> Iterator[str]:
 
 def test_a_reload_goes_on_where_one_was(context: BrowserContext, address: str) -> None:
     page = start(context, address)
+    page.wait_for_function("async () => (await indexedDB.databases()).length")  # a new browser makes it at leisure
     row(page, f"car {LEFT}").click()
     press(page, "Delete (Del)")
     photo = look(page)
@@ -289,3 +253,27 @@ def test_previews_come_while_a_stroke_is_drawn(context: BrowserContext, address:
     assert len(shown) >= 8, shown
     assert shown == sorted(shown), "never an older one after a newer one"
     assert page.wait_for_function(PHOTOGRAPH), "a stroke that is given up leaves the photograph of the layout"
+
+
+def test_a_stroke_given_up_while_its_picture_is_decoded_leaves_no_trace(context: BrowserContext, address: str) -> None:
+    page = start(context, address)
+    look(page)
+    page.evaluate(
+        """async () => {
+            const { gesso: app, createImageBitmap: decode } = window;
+            const begun = new Promise((begin) => {
+                window.createImageBitmap = async (...what) => {
+                    begin();
+                    await new Promise((resolve) => { window.decodeNow = resolve; });
+                    return decode(...what);
+                };
+            });
+            app.preview((await import("/model/edits.js")).setSeed(app.document, 5));
+            await begun;
+            window.createImageBitmap = decode;
+            app.preview(null);
+            window.decodeNow();
+        }"""
+    )
+    page.wait_for_timeout(500)
+    assert page.wait_for_function(PHOTOGRAPH), "the photograph of the layout, not of the stroke"

@@ -6,7 +6,6 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,31 +15,14 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.websockets import WebSocketDisconnect
 
-from gesso import load
 from gesso.editor import security
 from gesso.editor.guard import HEADERS, TOKEN_HEADER
 from gesso.editor.server import create_app
 from gesso.synthesis.synthesizer import Synthesizer
 from served import LIMITS, LOCAL, as_rgba, bomb, fields, png
-from styled import clusters, photograph, scene, write_styled_model
+from styled import photograph, scene
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_styled_model(tmp_path_factory.mktemp("edited") / "model.safetensors", styles=clusters())
-
-
-@pytest.fixture(scope="module")
-def synthesizer(model_file: Path) -> Synthesizer:
-    return load(model_file, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def client(synthesizer: Synthesizer) -> Iterator[TestClient]:
-    with TestClient(create_app(synthesizer, limits=LIMITS), base_url=LOCAL) as made:
-        yield made
 
 
 # ---------------------------------------------------------------------------------------------------------- who may ask

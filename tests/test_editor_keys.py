@@ -10,18 +10,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from gesso.synthesis.synthesizer import load
-from paged import launched, press, served, somebody, visit
+from paged import press, served, somebody, visit
 from painted import CAR, GRASS, ROAD, SKY, SPACE, TREE, Canvas
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 
 PERSON = SPACE.index("person")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

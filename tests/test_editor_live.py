@@ -34,19 +34,13 @@ from gesso.editor.rendering import PATIENCE, Priority, Renderer, Turns
 from gesso.editor.security import Limits
 from gesso.synthesis.style import Style
 from gesso.synthesis.synthesizer import Synthesizer
-from styled import CAR, CAR_MODES, LEFT, SPACE, clusters, scene, write_styled_model
+from styled import CAR, CAR_MODES, LEFT, SPACE, scene
 from whole_styled import write_spade_model
 
 ADDRESS = "ws://localhost/api/live"
 PATIENT = 20  # seconds after which a test that hangs fails
 LIMITS = Limits(pixels=64 * 128, bytes=100_000)
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def synthesizer(tmp_path_factory: pytest.TempPathFactory) -> Synthesizer:
-    path = write_styled_model(tmp_path_factory.mktemp("live") / "model.safetensors", styles=clusters())
-    return load(path, device="cpu")
 
 
 class Held:

@@ -6,19 +6,13 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
-from gesso.checkpoints import load_model
-from gesso.data import layouts
 from gesso.labels import colourise
-from gesso.synthesis.synthesizer import Synthesizer
 from paged import (
-    launched,
     look,
     offer,
     pixels,
@@ -26,8 +20,6 @@ from paged import (
     press,
     row,
     saved,
-    served,
-    somebody,
     start,
     visit,
 )
@@ -35,44 +27,11 @@ from styled import (
     LEFT,
     RIGHT,
     SPACE,
-    clusters,
-    mirrored,
     photograph,
     scene,
-    write_scenes,
-    write_styled_model,
 )
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    with somebody(chromium) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def listing(tmp_path_factory: pytest.TempPathFactory) -> layouts.Listing:
-    return layouts.find(write_scenes(tmp_path_factory.mktemp("data") / "scenes"), "val")
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_styled_model(tmp_path_factory.mktemp("model") / "model.safetensors", styles=clusters())
-
-
-@pytest.fixture(scope="module")
-def address(model_file: Path, listing: layouts.Listing) -> Iterator[str]:
-    """The editor with the model that shows what is worn."""
-    with served(Synthesizer(mirrored(load_model(model_file))), listing=listing) as found:
-        yield found
 
 
 def test_a_project_opens_again_with_equal_bytes(context: BrowserContext, address: str) -> None:

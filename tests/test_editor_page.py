@@ -14,19 +14,13 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from skimage import draw
 
 from gesso.synthesis.synthesizer import load
-from paged import launched, served, somebody, visit
+from paged import served, somebody, visit
 from painted import CAR, GRASS, ROAD, SHAPE, SKY, SPACE, TREE, Canvas
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 
 BUDGET = 8  # ms that a pointer handler may take, at p95
 SCREENS = {"laptop": (1280, 720), "tablet": (1024, 768), "upright tablet": (820, 1180)}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

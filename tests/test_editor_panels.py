@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 from torch import Tensor
 
-from gesso.checkpoints import load_model
 from gesso.data import layouts
 from gesso.evaluate.faithfulness import faithfulness
 from gesso.synthesis.segmenter import PhotoSegmenter
-from gesso.synthesis.synthesizer import Synthesizer, load
+from gesso.synthesis.synthesizer import load
 from paged import (
     IS_LEFT,
     IS_RIGHT,
     is_worn,
-    launched,
     look,
     offer,
     png,
     press,
     row,
     served,
-    somebody,
     start,
     visit,
     wait_until,
@@ -41,45 +37,12 @@ from styled import (
     RIGHT,
     ROAD,
     SPACE,
-    clusters,
-    mirrored,
     photograph,
     scene,
-    write_scenes,
-    write_styled_model,
 )
 from whole_styled import write_pix2pix_model, write_spade_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    with somebody(chromium) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def listing(tmp_path_factory: pytest.TempPathFactory) -> layouts.Listing:
-    return layouts.find(write_scenes(tmp_path_factory.mktemp("data") / "scenes"), "val")
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_styled_model(tmp_path_factory.mktemp("model") / "model.safetensors", styles=clusters())
-
-
-@pytest.fixture(scope="module")
-def address(model_file: Path, listing: layouts.Listing) -> Iterator[str]:
-    """The editor with the model that shows what is worn."""
-    with served(Synthesizer(mirrored(load_model(model_file))), listing=listing) as found:
-        yield found
 
 
 # -------------------------------------------------------------------------------------------------------------- styles

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +21,10 @@ from gesso.errors import ConfigError
 from gesso.synthesis.style import Style
 from gesso.synthesis.synthesizer import Synthesizer, read_record, save_png
 from served import LIMITS, LOCAL, fields, pixels, png
-from styled import LEFT, RIGHT, SPACE, clusters, scene, write_styled_model
+from styled import LEFT, RIGHT, SPACE, scene
 from whole_styled import write_pix2pix_model, write_spade_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_styled_model(tmp_path_factory.mktemp("edited") / "model.safetensors", styles=clusters())
-
-
-@pytest.fixture(scope="module")
-def synthesizer(model_file: Path) -> Synthesizer:
-    return load(model_file, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def client(synthesizer: Synthesizer) -> Iterator[TestClient]:
-    with TestClient(create_app(synthesizer, limits=LIMITS), base_url=LOCAL) as made:
-        yield made
 
 
 # ------------------------------------------------------------------------------------------------------------ rendering

@@ -13,18 +13,12 @@ from scipy import ndimage
 
 from gesso.demo_model import shipped_model
 from gesso.synthesis.synthesizer import load
-from paged import Pixels, launched, look, offer, saved, served, somebody, start, visit
+from paged import Pixels, look, offer, saved, served, somebody, start, visit
 from painted import CAR, GRASS, ROAD, SKY, Canvas
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 FAR = 32  # pixels from an edit, beyond which next to nothing changes
 STRANGE = 8  # of 255: how much at most, in the mean
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -30,21 +30,11 @@ from gesso.serving import is_loopback, listen, url_of
 from gesso.synthesis.segmenter import SegmenterInfo, save_segmenter
 from gesso.synthesis.synthesizer import Synthesizer
 from served import LIMITS, address_of, as_rgba, fields, pixels, png, served, start, stopped
-from styled import SPACE, clusters, scene, write_scenes, write_styled_model
+from styled import SPACE, scene, write_scenes
 from support import refused
 from whole_styled import write_pix2pix_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_styled_model(tmp_path_factory.mktemp("edited") / "model.safetensors", styles=clusters())
-
-
-@pytest.fixture(scope="module")
-def synthesizer(model_file: Path) -> Synthesizer:
-    return load(model_file, device="cpu")
 
 
 def test_a_picture_model_is_refused(gesso: Any, tmp_path: Path) -> None:

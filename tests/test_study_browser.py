@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from gesso.study import design
 from gesso.study.store import Store
@@ -21,7 +19,6 @@ from gesso.study.tally import Tally, tally
 from studied import Choose, likes, make_study, seen, served, served_apart
 
 FRAME = 1000 / 60
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 # The pixels of both canvases as soon as a trial can be answered; `count` is what the page says of its progress.
 READY = """count => {
@@ -60,18 +57,6 @@ class Spell(NamedTuple):
     start: float
     end: float
     longest_frame: float
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not found:
-        reason = "chromium is not installed; the page of a study is tested in it"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -111,19 +111,12 @@ def trained_preprocessing(synth: Synthesizer) -> Preprocessing:
 
 
 def sized_as_trained(synth: Synthesizer) -> Preprocessing:
-    """How layouts are brought to the size of training: without its crops, and without its padding, which is the Synthesizer's.
-
-    Where training resized to the nearest multiple, so is a layout; then nothing is left to be padded.
+    """How layouts are brought to the size of training.
 
     Raises:
         ModelFileError: The model file does not say it in a way that is understood.
     """
-    saved = trained_preprocessing(synth)
-    multiple = saved.multiple if saved.resize == "nearest_multiple" else 1
-    whole = saved.model_copy(update={"multiple": multiple, "crop": None})
-    if saved.resize == "fixed" and saved.crop:
-        return whole.model_copy(update={"height": saved.crop[0], "width": saved.crop[1]})
-    return whole
+    return trained_preprocessing(synth).without_training
 
 
 def maps_of(item: dict[str, Any]) -> tuple[Any, Any]:

@@ -104,6 +104,18 @@ class Preprocessing(BaseModel):
         return max(1, high // self.shrink), max(1, wide // self.shrink)
 
     @property
+    def without_training(self) -> Preprocessing:
+        """How whole layouts come to the size of training: no crops, and no padding, which is the Synthesizer's.
+
+        Where training resized to the nearest multiple, so is a layout; then nothing is left to be padded.
+        """
+        multiple = self.multiple if self.resize == "nearest_multiple" else 1
+        whole = self.model_copy(update={"multiple": multiple, "crop": None})
+        if self.resize == "fixed" and self.crop:
+            return whole.model_copy(update={"height": self.crop[0], "width": self.crop[1]})
+        return whole
+
+    @property
     def cut(self) -> Size | None:
         """Size of the crop, (height, width), if there is one."""
         return (max(1, self.crop[0] // self.shrink), max(1, self.crop[1] // self.shrink)) if self.crop else None

@@ -164,11 +164,7 @@ def sized_as_trained(synthesizer: Synthesizer) -> Preprocessing:
         saved = Preprocessing.model_validate(synthesizer.info.preprocessing)
     except ValidationError as error:
         raise ModelFileError(f"The model file's preprocessing is not understood: {error.errors()[0]['msg']}.") from None
-    multiple = saved.multiple if saved.resize == "nearest_multiple" else 1
-    whole = saved.model_copy(update={"multiple": multiple, "crop": None})
-    if saved.resize == "fixed" and saved.crop:
-        return whole.model_copy(update={"height": saved.crop[0], "width": saved.crop[1]})
-    return whole
+    return saved.without_training
 
 
 def trained_size(synthesizer: Synthesizer) -> Size:

@@ -31,7 +31,7 @@ import { History } from "./model/history.js";
  * "document" (what: string): the recorded document is another one; "preview": an unrecorded one is shown, or no longer;
  * "selection", "tool", "picture"; "connection" (state: "open"|"lost"|"none"); "message" ({text, kind, action, actions});
  * "command" (name): someone pressed a key or button for what a panel does: "help", "save", "open", "faithfulness", "latency",
- * "random"; the palette's are "search", "material-before" and "material-1" to "material-9".
+ * "random"; the palette's are "search", "material-before" and "material-1" to "material-18".
  * @typedef {"document"|"preview"|"selection"|"tool"|"picture"|"connection"|"message"|"command"} EventName
  */
 

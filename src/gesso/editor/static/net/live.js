@@ -80,6 +80,11 @@ export class Live {
     return picture?.document === this.app.document && picture.scale === 1 && this.#want === null;
   }
 
+  /** Whether what was sent last is not seen yet: under way, or its answer is being decoded. */
+  get #coming() {
+    return this.#request > this.#shown;
+  }
+
   /** Try again now, where the server is not there. */
   retry() {
     if (this.state !== "lost") return;
@@ -91,7 +96,7 @@ export class Live {
     clearTimeout(this.#rest);
     const { shown, document } = this.app;
     if (shown === document) {
-      const stroke = this.#want?.preview || this.#pending.size > 0; // given up: what comes of it must not be seen last
+      const stroke = this.#want?.preview || this.#coming; // given up: what comes of it must not be seen last
       if (stroke || this.app.picture?.document !== document) this.#wants(document, false);
       return;
     }
@@ -113,7 +118,7 @@ export class Live {
    */
   #isSeen(document) {
     const { picture, model } = this.app;
-    if (!picture || this.#want || this.#pending.size || /** @type {Rendered} */ (picture).scale !== 1) return false;
+    if (!picture || this.#want || this.#coming || /** @type {Rendered} */ (picture).scale !== 1) return false;
     const [before, after] = [picture.document, document].map((one) => JSON.stringify(styleOf({ document: one, model })));
     if (before !== after || changedRect(picture.document, document)) return false;
     this.app.setPicture({ ...picture, document });
