@@ -18,7 +18,7 @@ demo: $(INSTALLED)  ## photographs of layouts that the shipped model never saw, 
 test: $(INSTALLED) $(TSC)  ## the default test tier, a process per core (TEST_ARGS="...")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(TEST_ARGS)
 
-test-browser: $(INSTALLED)  ## the editor's page in Chromium, every tool and panel (TEST_ARGS="...")
+test-browser: $(INSTALLED)  ## pages in Chromium: every tool and panel of the editor, studies, reports (TEST_ARGS="...")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "browser and not slow" $(TEST_ARGS)
 
 check: $(INSTALLED) $(TSC)  ## lint, formatting and types, of Python and of the editor's page; changes nothing

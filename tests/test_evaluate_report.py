@@ -378,6 +378,7 @@ def test_a_heat_map_gives_shares_of_its_rows() -> None:
 # ---------------------------------------------------------------------------------------------------------------- browser
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_phone_and_a_desk_in_light_and_dark(

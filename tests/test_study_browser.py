@@ -18,6 +18,8 @@ from gesso.study.store import Store
 from gesso.study.tally import Tally, tally
 from studied import Choose, likes, make_study, seen, served, served_apart
 
+pytestmark = pytest.mark.browser
+
 FRAME = 1000 / 60
 
 # The pixels of both canvases as soon as a trial can be answered; `count` is what the page says of its progress.
