@@ -5,7 +5,7 @@
 
 Server and browser share this machine. Each stroke is painted with a brush by the mouse; the next begins when the full photograph
 of the one before is on the screen. Times are those that the page's own corner shows ("Times"), beside those of previews: how many
-came per second while a long stroke was drawn.
+came per second while a long stroke was drawn. --json FILE keeps the figures as well.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from cyclopts import App
+from cyclopts import App, Parameter
 from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 from rich.table import Table
@@ -45,6 +45,12 @@ COUNT = """() => {
     window.gesso.on("picture", () => { window.seen += 1; });
     window.began = performance.now();
 }"""
+WIDTH = 130  # columns of the table, wherever it goes: a terminal's or a file's own would cut figures
+# Times of the photograph that was shown last. Those that a fast model shows in full during the stroke are not what is asked.
+LAST = """() => new Promise(answer => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => {
+    answer(document.getElementById("latency").times.at(-1) ?? null);
+}))))"""
+WARM_UP = 3  # strokes
 DURING = 3.0  # seconds of the long stroke
 app = App(help=__doc__)
 
@@ -56,7 +62,7 @@ def main(
     full_size: bool = False,
     sizes: str = "",
     strokes: int = 100,
-    json_file: Path | None = None,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> None:
     """Measure.
 
@@ -67,13 +73,20 @@ def main(
         strokes: Per size.
         json_file: Where the figures go as well.
     """
-    console = Console()
+    console = Console(width=WIDTH)
     with tempfile.TemporaryDirectory() as folder:
         synth = load(random_model(Path(folder)) if full_size or model is None else model, "cpu")
         found = [
             measure(synth, parse_size(size), strokes, console)
             for size in (sizes or ("512x1024" if full_size else "128x256,256x512")).split(",")
         ]
+    console.print(table_of(found, strokes))
+    if json_file:
+        json_file.write_text(json.dumps(found, indent=1))
+
+
+def table_of(found: list[dict[str, Any]], strokes: int) -> Table:
+    """What `measure` found, size by size."""
     table = Table(
         "size", "", *PARTS, "previews/s", title=f"milliseconds of {strokes} strokes, {torch.get_num_threads()} threads"
     )
@@ -82,9 +95,7 @@ def main(
             row = [f"{figures[name].get(part, float('nan')):.1f}" for part in PARTS]
             size, previews = (figures["size"], f"{figures['previews']:.1f}") if name == "p50" else ("", "")
             table.add_row(size, name, *row, previews)
-    console.print(table)
-    if json_file:
-        json_file.write_text(json.dumps(found, indent=1))
+    return table
 
 
 def random_model(folder: Path) -> Path:
@@ -115,14 +126,16 @@ def measure(synth: Synthesizer, size: tuple[int, int], strokes: int, console: Co
         assert box is not None
         random = np.random.default_rng(0)
         page.keyboard.press("b")
-        for number in range(strokes + 3):
-            if number == 3:
-                page.evaluate("document.getElementById('latency').times.length = 0")  # the first ones warm up
+        times = []
+        for number in range(strokes + WARM_UP):
+            page.evaluate("document.getElementById('latency').times.length = 0")
             stroke(page, box, random)
             page.wait_for_function(WHOLE, timeout=120_000)
+            last = page.evaluate(LAST)
+            if number >= WARM_UP and last:
+                times.append(last)
             page.wait_for_timeout(50)
             status.update(f"{size[0]}x{size[1]}: {number + 1} strokes")
-        times = page.evaluate("document.getElementById('latency').times")
         previews = long_stroke(page, box)
     known = {part: [one[part] for one in times if part in one] for part in PARTS}
     shares = {
@@ -144,9 +157,7 @@ def stroke(page: Page, box: Any, random: np.random.Generator) -> None:
 
 def long_stroke(page: Page, box: Any) -> float:
     """Pictures per second while a stroke is drawn."""
-    page.evaluate(
-        "() => { window.seen = 0; window.gesso.on('picture', () => { window.seen += 1; }); window.began = performance.now(); }"
-    )
+    page.evaluate(COUNT)
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
     page.mouse.down()
     steps = int(DURING * 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -15,6 +16,7 @@ import torch
 from fastapi.testclient import TestClient
 from torch import Tensor
 
+from gesso.editor.live import pack, unpack
 from gesso.editor.rendering import GONE, Abandoned, Closing, Renderer
 from gesso.editor.segmenting import Reader
 from gesso.editor.server import create_app
@@ -224,6 +226,60 @@ def test_a_segmenter_reads_one_photograph_at_a_time_whoever_asks(synthesizer: Sy
         asking.join()
     assert [asking.answers.get_nowait()[0] for _ in range(8)] == [200] * 8
     assert (reading.begun.qsize(), reading.most) == (8, 1)
+
+
+def test_painting_goes_on_while_a_photograph_is_segmented(synthesizer: Synthesizer) -> None:
+    reading = HeldReading()
+    with TestClient(create_app(synthesizer, segmenter=reading, faithfulness=faithfulness), base_url=LOCAL) as client:
+        asking = Asking(lambda: client.post("/api/segment", files={"photograph": ("p.png", png(photograph()))}))
+        reading.begun.get(timeout=20)
+        try:
+            painting = Asking(lambda: client.post("/api/render", **fields()))
+            assert painting.answers.get(timeout=10) == (200, "")
+            with client.websocket_connect(LOCAL.replace("http", "ws") + "/api/live") as socket:
+                label, instance = (content for _, content in fields()["files"].values())
+                socket.send_bytes(pack({"request": 1, "bytes": [len(label), len(instance)]}, label + instance))
+                head, content = unpack(socket.receive_bytes())
+                assert (json.loads(head)["request"], content[1:4]) == (1, b"PNG")
+            assert asking.answers.empty(), "the photograph is still being read"
+        finally:
+            reading.allowed.release()
+        asking.join()
+        painting.join()
+    assert asking.answers.get_nowait()[0] == 200
+
+
+def test_a_reading_ends_at_the_next_layer_when_nobody_waits_any_more(synthesizer: Synthesizer) -> None:
+    gone = threading.Event()
+
+    class Layered(HeldReading):
+        def _read(self, pixels: Tensor) -> Tensor:
+            gone.set()
+            torch.nn.Identity()(pixels)
+            raise AssertionError("the layer was computed")
+
+    forgotten = GONE.set(gone)
+    try:
+        with pytest.raises(Abandoned):
+            Reader(Renderer(synthesizer), Layered()).read(photograph())
+    finally:
+        GONE.reset(forgotten)
+
+
+def test_closing_waits_for_what_is_read_beside_the_model(synthesizer: Synthesizer) -> None:
+    reading, renderer = HeldReading(), Renderer(synthesizer)
+    reader = Reader(renderer, reading)
+    threads = [threading.Thread(target=reader.read, args=(photograph(),)), threading.Thread(target=reader.close)]
+    threads[0].start()
+    reading.begun.get(timeout=20)
+    renderer.close()
+    threads[1].start()
+    threads[1].join(0.1)
+    assert threads[1].is_alive()
+    reading.allowed.release()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 def test_a_photograph_is_not_read_for_who_has_gone(synthesizer: Synthesizer) -> None:

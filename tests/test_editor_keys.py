@@ -165,6 +165,33 @@ def test_shift_and_a_number_holds_the_materials_after_the_ninth(canvas: Canvas) 
         assert rows.nth(8 + number).locator("kbd").inner_text() == f"⇧{number}"
 
 
+TYPE = """([key, code, shiftKey]) => document.body.dispatchEvent(
+    new KeyboardEvent("keydown", { key, code, shiftKey, bubbles: true, cancelable: true }))"""
+
+
+def test_keys_mean_the_same_on_keyboards_of_other_countries(canvas: Canvas) -> None:
+    page = canvas.page
+    search = page.get_by_role("searchbox", name="Search materials")
+    scale = page.evaluate("gesso.view.viewport.scale")
+    page.evaluate(TYPE, ["+", "Digit1", True])  # Swiss; unshifted it zooms
+    assert (canvas.tool["classIndex"], page.evaluate("gesso.view.viewport.scale")) == (CAR, scale)
+    for key, code, shift in (
+        ("/", "Digit7", True),
+        ("/", "NumpadDivide", False),
+    ):  # German; there is no sixteenth material
+        page.evaluate(TYPE, [key, code, shift])
+        expect(search).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(search).not_to_be_focused()
+    page.keyboard.press("Control+f")
+    expect(search).to_be_focused()
+    search.blur()
+    for key, code in (("?", "Minus"), ("?", "Slash")):
+        page.evaluate(TYPE, [key, code, True])
+        expect(page.locator("dialog.help")).to_be_visible()
+        page.keyboard.press("Escape")
+
+
 # ------------------------------------------------------------------------------------- keys and buttons do the same
 
 

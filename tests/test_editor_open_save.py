@@ -6,12 +6,19 @@ import io
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from gesso.checkpoints import load_model
+from gesso.editor import archive, projects
+from gesso.editor.examples import Example, Loaded
+from gesso.editor.security import Limits
+from gesso.errors import DataError
 from gesso.labels import colourise
+from gesso.synthesis.synthesizer import Synthesizer
 from paged import (
     look,
     offer,
@@ -20,13 +27,16 @@ from paged import (
     press,
     row,
     saved,
+    served,
     start,
     visit,
 )
+from served import jpeg_of
 from styled import (
     LEFT,
     RIGHT,
     SPACE,
+    mirrored,
     photograph,
     scene,
 )
@@ -52,6 +62,112 @@ def test_a_project_opens_again_with_equal_bytes(context: BrowserContext, address
     assert saved(page, "Photograph") == before
     again = zipfile.ZipFile(io.BytesIO(saved(page, "Project")))
     assert again.read("document.json") == zipfile.ZipFile(io.BytesIO(project)).read("document.json")
+
+
+def entries(project: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(project)) as found:
+        return {name: found.read(name) for name in found.namelist()}
+
+
+def test_a_project_brings_back_the_photograph_that_the_layout_came_with(context: BrowserContext, address: str) -> None:
+    worn = "() => gesso.document.objects.map(({ style }) => style)"
+    page = start(context, address)
+    dress = page.get_by_role("button", name="As in the photograph")
+    dress.click()
+    page.wait_for_function("() => gesso.document.objects[0].style !== null")
+    expected = page.evaluate(worn)
+    page.keyboard.press("Control+z")
+    look(page)
+    project = saved(page, "Project")
+    came_with = entries(project)["source.png"]
+    assert (pixels(came_with) == photograph(RIGHT)).all()
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    offer(page, "Project", "painted.zip", project)
+    dress.click()
+    page.wait_for_function("() => gesso.document.objects[0].style !== null")
+    assert page.evaluate(worn) == expected
+    assert entries(saved(page, "Project"))["source.png"] == came_with
+    without = {name: content for name, content in entries(project).items() if name != "source.png"}
+    jpeg = jpeg_of(photograph(RIGHT))
+    offer(page, "Project", "jpeg.zip", archive.pack({**without, "source.jpg": jpeg}))
+    page.wait_for_function("() => gesso.document.source?.type === 'image/jpeg'")
+    expect(dress).to_be_visible()
+    assert entries(saved(page, "Project"))["source.jpg"] == jpeg
+    offer(page, "Project", "old.zip", archive.pack(without))
+    expect(dress).to_be_hidden()
+
+
+def large() -> Loaded:
+    """A scene of 128 x 256 whose photographs take some 90,000 bytes each."""
+    label, instance = (one.repeat(4, 0).repeat(4, 1).astype(np.int32) for one in scene())
+    return Loaded(label, instance, np.random.default_rng(0).integers(0, 256, (128, 256, 3), dtype=np.uint8))
+
+
+def saved_within(context: BrowserContext, model: Path, most: int) -> tuple[str, bytes]:
+    """What is said of a project that is saved where requests may have so many bytes; and the project."""
+    synthesizer, examples = Synthesizer(mirrored(load_model(model))), [Example("large", large)]
+    with served(synthesizer, examples=examples, limits=Limits(bytes=most)) as address:
+        page = start(context, address, "large")
+        look(page)
+        page.wait_for_function("async () => (await import('/net/live.js')).liveOf(gesso).settled")
+        project = saved(page, "Project")
+        said = page.locator(".toast .text", has_text="Saved as large.zip").inner_text()
+        page.reload()
+        page.wait_for_selector("html[data-ready]")
+        offer(page, "Project", "again.zip", project)
+        expect(page.locator(".toast", has_text="made with this model")).to_be_visible()
+        page.close()
+        return said, project
+
+
+MAPS = {"label.png", "instance.png", "colours.png"}
+
+
+def test_what_is_left_out_of_a_project_is_said(context: BrowserContext, model_file: Path) -> None:
+    said, project = saved_within(context, model_file, 2**19)
+    assert said == "Saved as large.zip."
+    whole = entries(project).keys()
+    assert whole > {*MAPS, "photograph.png", "source.png"}
+    most = len(project) + projects.ENVELOPE - 1
+    said, project = saved_within(context, model_file, most)
+    assert said == (
+        "Saved as large.zip, without the maps for other programs. With all of it the project would be larger than the "
+        f"{most / 2**20:.3g} MiB up to which it opens again; the layout, its objects and styles are complete."
+    )
+    assert entries(project).keys() == whole - MAPS
+
+
+@pytest.mark.parametrize(
+    ("most", "missing"), [(150_000, {"photograph.png"}), (60_000, {"photograph.png", "source.png"})]
+)
+def test_what_cannot_even_be_sent_is_left_out_and_said(
+    context: BrowserContext, model_file: Path, most: int, missing: set[str]
+) -> None:
+    said, project = saved_within(context, model_file, most)
+    assert not missing & entries(project).keys()
+    assert MAPS < entries(project).keys()
+    assert "without the photograph, which the editor makes again" in said
+    assert ("that the layout came with" in said) is ("source.png" in missing)
+    assert "maps" not in said
+
+
+def test_an_example_that_cannot_be_read_says_why(context: BrowserContext, model_file: Path) -> None:
+    def fail() -> Loaded:
+        raise DataError("broken.png is cut off: use another copy.")
+
+    examples = [Example("broken", fail), Example("whole", large)]
+    with served(Synthesizer(mirrored(load_model(model_file))), examples=examples) as address:
+        page = visit(context, address)
+        card = page.locator(".card", has_text="broken")
+        expect(card).to_be_disabled()
+        expect(card).to_contain_text("broken.png is cut off: use another copy.")
+        expect(card.locator("img")).to_have_count(0)
+        card.click(force=True)
+        assert page.evaluate("gesso.empty")
+        page.locator(".card", has_text="whole").click()
+        expect(page.locator(".objects li")).to_have_count(3)
+        page.close()
 
 
 def test_maps_are_saved_as_they_are_meant(context: BrowserContext, address: str) -> None:
@@ -172,7 +288,7 @@ def test_a_dropped_file_that_says_to_be_huge_is_not_decoded(context: BrowserCont
     drop(page, claiming(30_000, 30_000))
     expect(errors).to_have_count(1)
     assert "far too many pixels" in errors.inner_text()
-    press(page, "Close this message")
+    page.get_by_role("alert").get_by_role("button", name="Close this message").click()
     drop(page, claiming(0, 0)[:30])
     expect(errors).to_have_count(1)
     assert page.evaluate("() => window.decoded") == 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from gesso.errors import DataError
 from gesso.labels import LabelSpace
 from gesso.synthesis.editing import Layout, move_object
 from gesso.synthesis.synthesizer import Synthesizer, load
+from served import bomb, jpeg_of
 from styled import CAR, SPACE, clusters, photograph, scene, write_styled_model
 from whole_styled import LATENT, write_spade_model
 
@@ -64,10 +67,15 @@ def document() -> DocumentWire:
 
 
 def saved(
-    web: TestClient, made: DocumentWire | None = None, picture: bytes | None = None, as_file: bool = False
+    web: TestClient,
+    made: DocumentWire | None = None,
+    picture: bytes | None = None,
+    as_file: bool = False,
+    source: bytes | None = None,
 ) -> bytes:
     content = (made or document()).json_bytes()
-    files = {} if picture is None else {"photograph": ("photo.png", picture)}
+    given = {"photograph": picture, "source": source}
+    files = {name: ("picture", one) for name, one in given.items() if one is not None}
     if as_file:
         response = web.post("/api/project/save", files={**files, "document": ("document.json", content)})
     else:
@@ -100,6 +108,26 @@ def test_a_project_opens_again_exactly(web: TestClient, as_file: bool) -> None:
     assert np.array_equal(picture_of(answer["photograph"]), photograph())
     assert answer["sentence"] == "The project was made with this model."
     assert opened(web, saved(web)).json()["photograph"] is None
+
+
+SOURCES = {"source.png": png(photograph(5)), "source.jpg": jpeg_of(photograph(5), progressive=True)}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_a_layout_came_with_keeps_its_own_bytes(web: TestClient, name: str) -> None:
+    project = saved(web, picture=png(photograph()), source=SOURCES[name])
+    assert unzip(project)[name] == SOURCES[name]
+    assert name in unzip(project)["README.txt"].decode()
+    with zipfile.ZipFile(io.BytesIO(project)) as found:
+        assert found.getinfo(name).compress_type == zipfile.ZIP_STORED, "a picture does not shrink"
+    head, _, body = opened(web, project).json()["source"].partition(",")
+    assert head == {"source.png": "data:image/png;base64", "source.jpg": "data:image/jpeg;base64"}[name]
+    assert base64.b64decode(body) == SOURCES[name]
+
+
+def test_a_project_that_came_with_nothing_says_so(web: TestClient) -> None:
+    assert not SOURCES.keys() & unzip(saved(web)).keys()
+    assert opened(web, saved(web)).json()["source"] is None
 
 
 def test_equal_projects_are_equal_files(web: TestClient) -> None:
@@ -148,6 +176,8 @@ def test_saving_refuses_what_could_not_be_opened(web: TestClient) -> None:
     assert "32000 x 32000" in refused(json.dumps({**whole, "width": 32000, "height": 32000}))
     assert "ground" in refused(json.dumps({**whole, "ground": {"label": "AAAA", "instance": "AAAA"}}))
     assert "no PNG" in refused(json.dumps(whole), photograph=("p.png", b"text"))
+    assert "came with is neither PNG nor JPEG" in refused(json.dumps(whole), source=("p.png", b"text"))
+    assert "came with is 30000 x 1 pixels" in refused(json.dumps(whole), source=("p.png", bomb(30_000, 1)))
     said(web.post("/api/project/save", files={"photograph": ("p.png", b"text")}), "lacks the field document")
 
 
@@ -159,15 +189,15 @@ def noisy(side: int) -> DocumentWire:
 
 
 def test_what_is_saved_can_be_opened_whatever_its_size(synth: Synthesizer) -> None:
-    """Maps for people are left out first, then the photograph; what is too large by itself is refused."""
+    """Maps for people are left out first, then the photograph, then the source; what is too large by itself is refused."""
     made, picture = noisy(200), png(np.random.default_rng(1).integers(0, 256, (200, 200, 3), dtype=np.uint8))
     document_alone, maps = len(made.json_bytes()), {"label.png", "instance.png", "colours.png"}
     renderer, outcomes = Renderer(synth), []
-    whole = len(projects.save(renderer, made, picture))
+    whole = len(projects.save(renderer, made, picture, source=picture))
     for most in range(document_alone * 7 // 10, whole + 2 * projects.ENVELOPE, 10_000):
         limits = Limits(bytes=most)
         try:
-            content = projects.save(renderer, made, picture, limits)
+            content = projects.save(renderer, made, picture, limits, picture)
         except DataError as error:
             assert "opens again with up to" in str(error)
             outcomes.append("refused")
@@ -177,10 +207,12 @@ def test_what_is_saved_can_be_opened_whatever_its_size(synth: Synthesizer) -> No
         assert answer.document == made
         found = unzip(content)
         assert (answer.photograph is None) is ("photograph.png" not in found)
-        missing = sorted({*maps, "photograph.png"} - set(found))
+        assert (answer.source is None) is ("source.png" not in found)
+        missing = sorted({*maps, "photograph.png", "source.png"} - set(found))
         assert all(name in found["README.txt"].decode().partition("Left out")[2] for name in missing)
-        outcomes.append(f"without {len(missing)}")
-    assert list(dict.fromkeys(outcomes)) == ["refused", "without 4", "without 3", "without 0"]
+        outcomes.append(f"without {', '.join(name for name in missing if name not in maps) or len(missing)}")
+    steps = ["refused", "without photograph.png, source.png", "without photograph.png", "without 3", "without 0"]
+    assert list(dict.fromkeys(outcomes)) == steps
 
 
 def test_the_answer_names_what_was_left_out_of_a_project(synth: Synthesizer) -> None:
@@ -359,8 +391,47 @@ def test_a_photograph_in_a_project_is_checked(web: TestClient) -> None:
         said(opened(web, zipped(entries)), "photograph in the project")
 
 
+def apng(content: bytes) -> bytes:
+    """A PNG that says to be an animation, after its header."""
+    control = b"acTL" + struct.pack(">II", 2, 0)
+    return content[:33] + struct.pack(">I", 8) + control + struct.pack(">I", zlib.crc32(control)) + content[33:]
+
+
+HOSTILE_SOURCES = {
+    "text": ("source.png", b"<svg onload=alert(1)>", "no PNG"),
+    "a GIF": ("source.jpg", b"GIF89a" + bytes(50), "neither PNG nor JPEG"),
+    "another name": ("source.png", SOURCES["source.jpg"], "no PNG"),
+    "another name too": ("source.jpg", SOURCES["source.png"], "no JPG"),
+    "cut off": ("source.png", SOURCES["source.png"][:-60], "damaged or cut off"),
+    "cut off too": ("source.jpg", SOURCES["source.jpg"][:80], "damaged or cut off"),
+    "a bomb": ("source.png", bomb(9000, 9000, zlib.compress(bytes(9001 * 9000))), "9000 x 9000 pixels"),
+    "a wide one": ("source.png", bomb(30_000, 1), "30000 x 1 pixels"),
+    "an animation": ("source.png", apng(SOURCES["source.png"]), "animation"),
+    "many scans": ("source.jpg", SOURCES["source.jpg"] + b"\xff\xda" * 200, "very many scans"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_SOURCES)
+def test_what_a_layout_came_with_is_checked_like_an_upload(web: TestClient, kind: str) -> None:
+    name, content, words = HOSTILE_SOURCES[kind]
+    entries = [*unzip(saved(web)).items(), (name, content)]
+    said(opened(web, zipped(entries)), f"{name} in the project", words)
+
+
+def test_a_layout_came_with_one_photograph(web: TestClient) -> None:
+    said(opened(web, zipped([*unzip(saved(web)).items(), *SOURCES.items()])), "source.png and source.jpg")
+
+
+def test_a_source_that_unpacks_to_more_than_an_upload_is_not_unpacked(synth: Synthesizer) -> None:
+    limits = Limits(bytes=2**16)
+    with client(projects.router(Renderer(synth, limits))) as web:
+        bloated = zipped([*unzip(saved(web)).items(), ("source.png", SOURCES["source.png"] + bytes(2**17))])
+        assert len(bloated) < limits.bytes
+        said(opened(web, bloated), "source.png in the project would be", "allowed are 65536")
+
+
 def test_every_cut_or_flipped_project_is_refused_or_opens(web: TestClient) -> None:
-    content, random = saved(web, picture=png(photograph())), np.random.default_rng(4)
+    content, random = saved(web, picture=png(photograph()), source=SOURCES["source.png"]), np.random.default_rng(4)
     for _ in range(30):
         place = int(random.integers(len(content)))
         flipped = content[:place] + bytes([content[place] ^ (1 << int(random.integers(8)))]) + content[place + 1 :]

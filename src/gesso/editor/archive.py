@@ -23,11 +23,11 @@ TIME = (1980, 1, 1, 0, 0, 0)  # equal projects are equal files
 
 
 def pack(entries: Mapping[str, bytes]) -> bytes:
-    """A zip of these entries; PNG is stored, everything else deflated."""
+    """A zip of these entries; pictures are stored, everything else deflated."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in entries.items():
-            kind = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+            kind = zipfile.ZIP_STORED if name.endswith((".png", ".jpg")) else zipfile.ZIP_DEFLATED
             info = zipfile.ZipInfo(name, TIME)
             info.compress_type = kind
             info.external_attr = 0o644 << 16

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict
 
-from gesso.editor.security import PNG_MAGIC, Limits, open_png, read_png
+from gesso.editor.security import DAMAGED, PNG_MAGIC, Limits, open_png, read_png
 from gesso.errors import DataError, LabelError
 from gesso.labels import ByteArray, ColourReport, LabelSpace, indices_from_colours
 
@@ -83,7 +83,7 @@ def read_label_file(
     """
     _refuse_others(content, name)
     image = open_png(content, limits, name)
-    array = _upright(image, read_png(content, limits, name))
+    array = _upright(image, read_png(content, limits, name), name)
     if image.mode in ("P", "PA"):
         return _from_palette(array, _palette(image), space, name, nearest)
     if array.ndim == 3:
@@ -103,7 +103,7 @@ def read_instance_file(content: bytes, limits: Limits, name: str = "instance map
     """
     _refuse_others(content, name)
     image = open_png(content, limits, name)
-    array = _upright(image, read_png(content, limits, name))
+    array = _upright(image, read_png(content, limits, name), name)
     if array.ndim == 2:
         return array.astype(np.int32)
     parts = array.astype(np.int64)
@@ -145,14 +145,21 @@ def refuse_animated(content: bytes, name: str) -> None:
         position += 12 + length
 
 
-def _upright(image: Image.Image, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A map turned by its EXIF orientation, as pictures are."""
-    orientation = image.getexif().get(ORIENTATION)
-    if orientation in UNTURNED:
-        return array
-    numbers = Image.fromarray(np.arange(array.shape[0] * array.shape[1], dtype=np.int32).reshape(array.shape[:2]))
-    numbers.getexif()[ORIENTATION] = orientation
-    turned = np.asarray(ImageOps.exif_transpose(numbers))
+def _upright(image: Image.Image, array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """A map turned by its EXIF orientation, as pictures are.
+
+    Raises:
+        DataError: Its EXIF data are damaged, so that nobody knows how it was meant.
+    """
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+        if orientation in UNTURNED:
+            return array
+        numbers = Image.fromarray(np.arange(array.shape[0] * array.shape[1], dtype=np.int32).reshape(array.shape[:2]))
+        numbers.getexif()[ORIENTATION] = orientation
+        turned = np.asarray(ImageOps.exif_transpose(numbers))
+    except DAMAGED as error:
+        raise DataError(f"The {name} has damaged EXIF data ({error}). Save it again, without EXIF.") from None
     return array.reshape(-1, *array.shape[2:])[turned]
 
 

@@ -6,6 +6,7 @@ the layout in colours.
 
 from __future__ import annotations
 
+import base64
 import json
 from importlib.metadata import version
 from typing import Annotated, Any, Final
@@ -19,9 +20,10 @@ from starlette.datastructures import UploadFile as Part
 
 from gesso.editor import archive
 from gesso.editor.forms import png_url
+from gesso.editor.label_files import refuse_animated
 from gesso.editor.project_fit import fit_classes, fit_styles
 from gesso.editor.rendering import Renderer
-from gesso.editor.security import Limits, content_of, read_png
+from gesso.editor.security import PNG_MAGIC, Limits, content_of, read_photograph, read_png
 from gesso.editor.wire import DocumentWire, as_rgba, png_bytes
 from gesso.errors import DataError, LabelError
 from gesso.labels import LabelSpace, colourise
@@ -42,6 +44,7 @@ README_TEXT = """A project of gesso's editor: gesso edit MODEL --project FILE op
 document.json   the layout with all its layers, and its styles; the editor reads this
 project.json    the model that it was made with
 photograph.png  the photograph as it was when the project was saved
+source.png      or source.jpg: the photograph that the layout came with, as it came; none where it came with none
 label.png       the layout in the values of the dataset's label files
 instance.png    the ids of its objects: 16 bits of gray, or where they do not fit the 4 bytes of an int32 as RGBA
 colours.png     the layout in the colours of its classes
@@ -49,6 +52,8 @@ colours.png     the layout in the colours of its classes
 ABOUT_BYTES = 2**20
 ENVELOPE = 2**14  # bytes around a file in a request: boundaries, and its name
 FOR_PEOPLE = (LABEL, INSTANCE, COLOURS)
+SOURCES = {"source.png": "image/png", "source.jpg": "image/jpeg"}  # what a layout came with keeps its own bytes
+SOURCE_CALLED = "photograph that the layout came with"
 LEFT_OUT = "X-Gesso-Left-Out"
 FORM = {
     "requestBody": {
@@ -61,6 +66,11 @@ FORM = {
                     "properties": {
                         "document": {"type": "string", "description": "The document as JSON, as text or as a file."},
                         "photograph": {"type": "string", "format": "binary", "description": "A PNG, or none."},
+                        "source": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The photograph that the layout came with, PNG or JPEG, or none.",
+                        },
                     },
                 }
             }
@@ -95,6 +105,7 @@ class OpenedProject(BaseModel):
     Attributes:
         document: Exactly as it was saved, where the model is the same.
         photograph: Data URL of the photograph that was saved with it; None without.
+        source: Data URL of the photograph that the layout came with, in the bytes that were saved; None without.
         sameModel: Whether it was made with the model that is open.
         sentence: What to tell people.
     """
@@ -103,12 +114,17 @@ class OpenedProject(BaseModel):
 
     document: DocumentWire
     photograph: str | None
+    source: str | None
     sameModel: bool
     sentence: str
 
 
 def save(
-    renderer: Renderer, document: DocumentWire, photograph: bytes | None = None, limits: Limits | None = None
+    renderer: Renderer,
+    document: DocumentWire,
+    photograph: bytes | None = None,
+    limits: Limits | None = None,
+    source: bytes | None = None,
 ) -> bytes:
     """A project file.
 
@@ -117,17 +133,18 @@ def save(
         document: Everything that is kept.
         photograph: A PNG.
         limits: Within which it must open again; the renderer's where None. Where it would be too large, the maps for people are
-            left out, then the photograph.
+            left out, then the photograph, then the source.
+        source: The photograph that the layout came with, a PNG or JPEG; kept as it is.
 
     Raises:
-        DataError: The document or the photograph is too large or damaged.
+        DataError: The document or a photograph is too large or damaged.
         LabelError: A class is not the model's.
     """
-    return _packed(renderer, document, photograph, limits or renderer.limits)[0]
+    return _packed(renderer, document, photograph, source, limits or renderer.limits)[0]
 
 
 def _packed(
-    renderer: Renderer, document: DocumentWire, photograph: bytes | None, limits: Limits
+    renderer: Renderer, document: DocumentWire, photograph: bytes | None, source: bytes | None, limits: Limits
 ) -> tuple[bytes, tuple[str, ...]]:
     """A project file, and what was left out of it."""
     space, synthesizer = renderer.space, renderer.synthesizer
@@ -142,6 +159,9 @@ def _packed(
     if photograph:
         read_png(photograph, renderer.limits, "photograph")
         entries[PHOTOGRAPH] = photograph
+    if source:
+        _refuse_no_photograph(source, renderer.limits, SOURCE_CALLED)
+        entries["source.png" if source.startswith(PNG_MAGIC) else "source.jpg"] = source
     return _small_enough(entries, limits)
 
 
@@ -152,7 +172,7 @@ def _small_enough(entries: dict[str, bytes], limits: Limits) -> tuple[bytes, tup
         DataError: The document alone is too large.
     """
     most, out = limits.bytes - ENVELOPE, tuple[str, ...]()
-    for names in ((), FOR_PEOPLE, (PHOTOGRAPH,)):
+    for names in ((), FOR_PEOPLE, (PHOTOGRAPH,), SOURCES):
         out += tuple(name for name in names if name in entries)
         kept = {name: content for name, content in entries.items() if name not in out}
         if out:
@@ -162,8 +182,18 @@ def _small_enough(entries: dict[str, bytes], limits: Limits) -> tuple[bytes, tup
             return content, out
     raise DataError(
         f"The project would have {len(content) / 2**20:.4g} MiB, its document {len(entries[DOCUMENT]) / 2**20:.4g}, even without "
-        f"maps and photograph; it opens again with up to {most / 2**20:.4g}. Leave out objects, or scale it down."
+        f"maps and photographs; it opens again with up to {most / 2**20:.4g}. Leave out objects, or scale it down."
     )
+
+
+def _refuse_no_photograph(content: bytes, limits: Limits, what: str) -> None:
+    """See that a file is a photograph that uploads may be; it is decoded for it.
+
+    Raises:
+        DataError: It is of another type, an animation, too large, or damaged.
+    """
+    refuse_animated(content, what)
+    read_photograph(content, limits, what)
 
 
 def _maps(layout: Layout, space: LabelSpace) -> dict[str, bytes]:
@@ -191,18 +221,38 @@ def open_project(renderer: Renderer, content: bytes, limits: Limits | None = Non
     """
     limits = limits or renderer.limits
     room = {DOCUMENT: limits.bytes, ABOUT: ABOUT_BYTES, PHOTOGRAPH: limits.bytes, README: ABOUT_BYTES}
-    allowed = {**room, LABEL: limits.bytes, INSTANCE: limits.bytes, COLOURS: limits.bytes}
-    found = archive.unpack(content, allowed, (DOCUMENT, ABOUT, PHOTOGRAPH))
+    allowed = {**room, **dict.fromkeys((*FOR_PEOPLE, *SOURCES), limits.bytes)}
+    found = archive.unpack(content, allowed, (DOCUMENT, ABOUT, PHOTOGRAPH, *SOURCES))
     if missing := [name for name in (ABOUT, DOCUMENT) if name not in found]:
         raise DataError(f"The project lacks {missing[0]}, so it is none of gesso's editor. {archive.WRITTEN_WITH}")
     about = _about(found[ABOUT])
     document = DocumentWire.parse(found[DOCUMENT], "project's document")
     photograph = found.get(PHOTOGRAPH)
     url = None if photograph is None else png_url(read_png(photograph, limits, "photograph in the project"))
+    source = _source_url(found, limits)
     same = about.model == renderer.synthesizer.hash
     document, sentence = _adapted(document, about, renderer, same)
     document.layout(renderer.space, limits.pixels)  # damaged maps are said now, not when they are drawn
-    return OpenedProject(document=document, photograph=url, sameModel=same, sentence=sentence)
+    return OpenedProject(document=document, photograph=url, source=source, sameModel=same, sentence=sentence)
+
+
+def _source_url(found: dict[str, bytes], limits: Limits) -> str | None:
+    """Data URL of the photograph that the layout came with, in its own bytes; None where the project has none.
+
+    Raises:
+        DataError: There are two, or it is not what its name says, an animation, too large, or damaged.
+    """
+    names = [name for name in SOURCES if name in found]
+    if not names:
+        return None
+    if len(names) > 1:
+        raise DataError(f"The project holds {' and '.join(names)}; a layout came with one. {archive.WRITTEN_WITH}")
+    (name,) = names
+    content = found[name]
+    if content.startswith(PNG_MAGIC) is not name.endswith(".png"):
+        raise DataError(f"The {name} in the project is no {name[-3:].upper()}. {archive.WRITTEN_WITH}")
+    _refuse_no_photograph(content, limits, f"{name} in the project")
+    return f"data:{SOURCES[name]};base64,{base64.b64encode(content).decode()}"
 
 
 def _adapted(document: DocumentWire, about: About, renderer: Renderer, same: bool) -> tuple[DocumentWire, str]:
@@ -260,12 +310,12 @@ def router(renderer: Renderer, limits: Limits | None = None) -> APIRouter:
         Where it would be too large to open again, files are left out; the header X-Gesso-Left-Out names them.
         """
         async with request.form(max_files=16, max_fields=16, max_part_size=limits.bytes) as form:
-            document, photograph = (form.get(name) for name in ("document", "photograph"))
+            document, photograph, source = (form.get(name) for name in ("document", "photograph", "source"))
             if document is None:
                 raise DataError("The form lacks the field document: the document as JSON.")
             text = await document.read() if isinstance(document, Part) else document
-            picture = await photograph.read() if isinstance(photograph, Part) else None
-        return await run_in_threadpool(_saved, renderer, text, picture, limits)
+            picture, origin = [await one.read() if isinstance(one, Part) else None for one in (photograph, source)]
+        return await run_in_threadpool(_saved, renderer, text, picture, origin, limits)
 
     @api.post("/open")
     def open_one(file: Annotated[UploadFile, File()]) -> OpenedProject:
@@ -275,8 +325,10 @@ def router(renderer: Renderer, limits: Limits | None = None) -> APIRouter:
     return api
 
 
-def _saved(renderer: Renderer, document: str | bytes, photograph: bytes | None, limits: Limits) -> Response:
-    content, left_out = _packed(renderer, DocumentWire.parse(document), photograph, limits)
+def _saved(
+    renderer: Renderer, document: str | bytes, photograph: bytes | None, source: bytes | None, limits: Limits
+) -> Response:
+    content, left_out = _packed(renderer, DocumentWire.parse(document), photograph, source, limits)
     headers = {"Content-Disposition": 'attachment; filename="project.zip"'}
     if left_out:
         headers[LEFT_OUT] = ", ".join(left_out)

@@ -41,6 +41,8 @@ IntArray = npt.NDArray[np.integer[Any]]
 SCALES = {1: 1, 0.5: 2, 0.25: 4}  # of a preview: every how many pixels one is taken
 PATIENCE = 8
 
+_HOOKING = threading.Lock()  # model and segmenter compute at once, and torch numbers its hooks without a lock
+
 GONE: ContextVar[threading.Event | None] = ContextVar("gone", default=None)
 """Set once the client of the request that runs here no longer waits for the answer."""
 
@@ -210,23 +212,30 @@ class Renderer:
         """
         with self.turns.taken(priority, self.refuse_closed):
             self.refuse_unwanted()
-            with self._interruptible():
+            with self.interruptible():
                 yield self.synthesizer
 
     @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Look before every layer that this thread computes whether somebody still waits: large pictures take minutes."""
+    def interruptible(self) -> Iterator[None]:
+        """Look before every layer that this thread computes whether somebody still waits: large pictures take minutes.
+
+        Raises:
+            Abandoned: Who asked no longer waits.
+            Closing: The editor ends.
+        """
         here = threading.get_ident()
 
         def look(*_: object) -> None:
             if threading.get_ident() == here:
                 self.refuse_unwanted()
 
-        looking = register_module_forward_pre_hook(look)
+        with _HOOKING:
+            looking = register_module_forward_pre_hook(look)
         try:
             yield
         finally:
-            looking.remove()
+            with _HOOKING:
+                looking.remove()
 
     def render(
         self,

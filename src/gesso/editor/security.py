@@ -154,8 +154,13 @@ def read_instances(upload: UploadFile | bytes, limits: Limits) -> Ids:
     return np.ascontiguousarray(array).view("<i4")[..., 0].astype(np.int32)
 
 
-def read_photograph(upload: UploadFile | bytes, limits: Limits) -> ByteArray:
+def read_photograph(upload: UploadFile | bytes, limits: Limits, what: str = "photograph") -> ByteArray:
     """An uploaded photograph, PNG or JPEG, upright, as (H, W, 3) uint8; reduced where it has more than `limits.pixels`.
+
+    Args:
+        upload: The file.
+        limits: What is taken.
+        what: How errors call it.
 
     Raises:
         DataError: It is of another type, too large, or damaged.
@@ -163,10 +168,10 @@ def read_photograph(upload: UploadFile | bytes, limits: Limits) -> ByteArray:
     content = content_of(upload)
     kind = "PNG" if content.startswith(PNG_MAGIC) else "JPEG" if content.startswith(JPEG_MAGIC) else ""
     if not kind:
-        raise DataError(f"The photograph is neither PNG nor JPEG ({_kind(content)}); save it as one of these.")
+        raise DataError(f"The {what} is neither PNG nor JPEG ({_kind(content)}); save it as one of these.")
     if kind == "JPEG" and content.count(b"\xff\xda") > MOST_SCANS:  # the two bytes occur nowhere else in its data
-        raise DataError("The photograph is a JPEG of very many scans, which take long to decode; save it again.")
-    return np.asarray(_decoded(content, kind, "photograph", limits))
+        raise DataError(f"The {what} is a JPEG of very many scans, which take long to decode; save it again.")
+    return np.asarray(_decoded(content, kind, what, limits))
 
 
 def _decoded(content: bytes, kind: str, what: str, photograph: Limits | None = None) -> Image.Image:
@@ -174,7 +179,7 @@ def _decoded(content: bytes, kind: str, what: str, photograph: Limits | None = N
     try:
         with Image.open(io.BytesIO(content), formats=[kind]) as image:
             if photograph is not None:
-                return _reduced(image, photograph)
+                return _reduced(image, photograph, what)
             image.load()
             return image
     except DataError:
@@ -185,9 +190,9 @@ def _decoded(content: bytes, kind: str, what: str, photograph: Limits | None = N
         raise DataError(f"The {what} cannot be read ({error}): it is damaged or cut off. Save it again.") from None
 
 
-def _reduced(image: Image.Image, limits: Limits) -> Image.Image:
+def _reduced(image: Image.Image, limits: Limits, what: str) -> Image.Image:
     """A photograph in RGB, upright, of at most `limits.pixels`; of a large JPEG not every pixel is computed."""
-    limits.refuse_size(image.height, image.width, "photograph", limits.photograph)
+    limits.refuse_size(image.height, image.width, what, limits.photograph)
     shrink = min(1.0, (limits.pixels / (image.width * image.height)) ** 0.5)
     wanted = (max(1, int(image.width * shrink)), max(1, int(image.height * shrink)))
     if shrink < 1:

@@ -85,7 +85,7 @@ def refuse_other_classes(segmenter: PhotoSegmenter, space: LabelSpace) -> None:
 
 
 class Reader:
-    """The one way to a segmenter: it reads in turn with the model, as both want the whole machine.
+    """The one way to a segmenter: one photograph at a time, while the model goes on; who paints does not wait for it.
 
     Args:
         renderer: The model's.
@@ -98,6 +98,7 @@ class Reader:
     def __init__(self, renderer: Renderer, segmenter: PhotoSegmenter) -> None:
         refuse_other_classes(segmenter, renderer.space)
         self._renderer, self._segmenter = renderer, segmenter
+        self._readings = Turns()
         self._documents = Turns()  # of whole documents: a layout is large, and taking it apart takes long
 
     def read(self, photograph: ByteArray) -> Map:
@@ -107,7 +108,9 @@ class Reader:
             Abandoned: Who asked no longer waits.
             Closing: The editor ends.
         """
-        with self._renderer.turn():
+        wanted = self._renderer.refuse_unwanted
+        with self._readings.taken(Priority.RENDER, wanted), self._renderer.interruptible():
+            wanted()
             return self._segmenter(np.array(photograph))  # writable, as torch wants it
 
     def document(self, photograph: ByteArray) -> DocumentWire:
@@ -128,12 +131,14 @@ class Reader:
 
     def refuse_all(self) -> None:
         """Let those who wait notice that the renderer is closed."""
-        self._documents.stir()
+        for turns in (self._documents, self._readings):
+            turns.stir()
 
     def close(self) -> None:
-        """Wait until no document is made any more; after the renderer was closed."""
+        """Wait until nothing is read, and no document made, any more; after the renderer was closed."""
         self.refuse_all()
-        self._documents.rest()
+        for turns in (self._documents, self._readings):
+            turns.rest()
 
 
 def without_specks(label: npt.NDArray[np.int32], ignored: int) -> npt.NDArray[np.int32]:

@@ -7,6 +7,7 @@ import { styleJson } from "../model/styles.js";
 /** @import { Document, DocumentWire, Model, StyleJson } from "../model/types.js" */
 /** @typedef {{label: Blob, instance: Blob}} Maps the layout of a document, as the server takes it */
 
+const ENVELOPE = 2 ** 14; // bytes of a form around its files, at most
 const PATIENCE = 6000; // ms that small questions may take before the server counts as gone
 
 /** The server answered, and refused: what it said is a sentence for people. */
@@ -207,9 +208,24 @@ export const openInstances = async (file, document) => post("open/instances", fo
 export const openPhotograph = (file) => post("open/photograph", formOf({ file }));
 /** @param {File} file */
 export const openProject = (file) => post("project/open", formOf({ file }));
-/** @param {object} wire a document as `toWire` writes it @param {Blob|null} photograph */
-export const saveProject = async (wire, photograph) => {
+
+/**
+ * A project, and the names of what it lacks, as it would be too large to open again. What is too large to be sent lacks already here:
+ * first the photograph, which can be made again, then what the layout came with.
+ * @param {object} wire a document as `toWire` writes it @param {{photograph: Blob|null, source: Blob|null}} pictures
+ * @param {number} most bytes of a request
+ */
+export async function saveProject(wire, { photograph, source }, most) {
   const document = new File([JSON.stringify(wire)], "document.json", { type: "application/json" }); // text fields are limited
-  const form = formOf({ document, photograph });
-  return (await ask("project/save", { form })).blob();
-};
+  /** @type {Record<string, Blob|null>} */
+  const parts = { document, photograph, source };
+  const missing = ["photograph", "source"].filter((name) => {
+    const size = Object.values(parts).reduce((sum, part) => sum + (part?.size ?? 0), ENVELOPE);
+    if (size <= most || !parts[name]) return false;
+    delete parts[name];
+    return true;
+  });
+  const response = await ask("project/save", { form: formOf(parts) });
+  const told = response.headers.get("X-Gesso-Left-Out")?.split(", ") ?? [];
+  return { blob: await response.blob(), leftOut: [...told, ...missing.map((name) => `${name}.png`)] };
+}

@@ -61,7 +61,10 @@ export function show(app, document, what, photograph = null) {
 }
 
 /** A picture of a data URL. @param {string} url */
-export const blobOf = (url) => api.png(fromBase64(url.slice(url.indexOf(",") + 1)));
+export function blobOf(url) {
+  const bytes = /** @type {BlobPart} */ (fromBase64(url.slice(url.indexOf(",") + 1)));
+  return new Blob([bytes], { type: url.slice("data:".length, url.indexOf(";")) });
+}
 
 /** @param {App} app @param {File} file */
 async function openPhotograph(app, file) {
@@ -107,9 +110,9 @@ async function openProject(app, file) {
   await showProject(app, await api.openProject(file), `Open ${file.name}`);
 }
 
-/** @param {App} app @param {{document: any, sentence: string, sameModel: boolean}} opened @param {string} what */
-export async function showProject(app, { document, sentence, sameModel }, what) {
-  show(app, await fromWire(document, app.model.classes), what);
+/** @param {App} app @param {{document: any, source: string|null, sentence: string, sameModel: boolean}} opened @param {string} what */
+export async function showProject(app, { document, source, sentence, sameModel }, what) {
+  show(app, await fromWire(document, app.model.classes), what, source ? blobOf(source) : null);
   if (sentence) app.say(sentence, { kind: sameModel ? "info" : "error" });
 }
 

@@ -30,7 +30,7 @@ class Palette {
   /** @param {HTMLElement} container @param {App} app */
   constructor(container, app) {
     this.app = app;
-    const said = { placeholder: "Search materials", "aria-label": "Search materials", title: "Search (/)" };
+    const said = { placeholder: "Search materials", "aria-label": "Search materials", title: "Search (/ or Ctrl+F)" };
     this.search = make("input", { type: "search", autocomplete: "off", ...said });
     this.recent = make("div", { className: "recent", role: "group", "aria-label": "Used last" });
     this.list = make("div", { className: "materials", role: "radiogroup", "aria-label": "Material" });

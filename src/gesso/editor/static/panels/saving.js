@@ -10,14 +10,17 @@ import { colours, download, fileName } from "./pictures.js";
 
 /** @import { App } from "../app.js" */
 
-/** @param {App} app @param {string} ending @param {() => Promise<Blob|null>} make null: there is nothing, and why was said */
+/** What is to be saved, and what is to be said of it. @typedef {{blob: Blob, said: string}} Made */
+
+/** @param {App} app @param {string} ending @param {() => Promise<Blob|Made|null>} make null: there is nothing, and why was said */
 function save(app, ending, make) {
   return attempt(app, "Saving …", async () => {
     const name = fileName(app.document.name, ending);
-    const blob = await make();
-    if (!blob) return;
+    const made = await make();
+    if (!made) return;
+    const { blob, said } = made instanceof Blob ? { blob: made, said: "" } : made;
     download(blob, name);
-    app.say(`Saved as ${name}.`);
+    app.say(`Saved as ${name}${said}.`);
   });
 }
 
@@ -67,13 +70,30 @@ export const saveInstances = (app) => save(app, "-instances.png", async () => {
 export const saveProject = (app) => save(app, ".zip", async () => {
   const bytes = liveOf(app)?.settled ? app.picture?.bytes : undefined;
   try {
-    return await api.saveProject(await toWire(app.document), bytes ? api.png(bytes) : null);
+    const { source } = app.document;
+    const { bytes: most } = app.model.limits;
+    const { blob, leftOut } = await api.saveProject(await toWire(app.document), { photograph: bytes ? api.png(bytes) : null, source }, most);
+    return { blob, said: leftOut.length ? without(leftOut, most) : "" };
   } catch (error) {
     if (!(error instanceof api.Unreachable)) throw error;
     offerMaps(app);
     return null;
   }
 });
+
+const PARTS = /** @type {const} */ ([
+  [["label.png", "instance.png", "colours.png"], "the maps for other programs"],
+  [["photograph.png"], "the photograph, which the editor makes again"],
+  [["source.png", "source.jpg"], "the photograph that the layout came with, so that styles cannot be taken from it again"],
+]);
+
+/** What a project lacks, and why, in words. @param {string[]} names of files @param {number} most bytes of a project */
+function without(names, most) {
+  const parts = PARTS.filter(([files]) => files.some((file) => names.includes(file))).map(([, words]) => words);
+  const mebibytes = Number((most / 2 ** 20).toPrecision(3));
+  return `, without ${parts.join(", and without ")}. With all of it the project would be larger than the ${mebibytes} MiB `
+    + "up to which it opens again; the layout, its objects and styles are complete";
+}
 
 /** What the page can save alone. @param {App} app */
 function offerMaps(app) {

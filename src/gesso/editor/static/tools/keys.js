@@ -46,7 +46,7 @@ export const KEYS = [
 
   { group: "Painting", keys: DIGITS, what: "Material of that number", act: (app, key) => command(`material-${key}`)(app) },
   { group: "Painting", keys: DIGITS.map((digit) => `Shift+${digit}`), what: "Material of that number and 9", act: (app, key) => command(`material-${9 + Number(key)}`)(app) },
-  { group: "Painting", keys: ["/"], what: "Search the materials", act: command("search") },
+  { group: "Painting", keys: ["/", "Ctrl+F"], what: "Search the materials", act: command("search") },
   { group: "Painting", keys: ["X"], what: "The material before", act: command("material-before") },
   { group: "Painting", keys: ["[", ","], what: "Smaller brush (or wheel)", act: (app) => app.resizeBrush(-1) },
   { group: "Painting", keys: ["]", "."], what: "Larger brush (or wheel)", act: (app) => app.resizeBrush(1) },
@@ -101,17 +101,19 @@ function selectAll(app) {
 const BY_NAME = new Map(KEYS.flatMap((shortcut) => (shortcut.act ? shortcut.keys.map((keys) => [keys, shortcut]) : [])));
 
 /**
- * "Ctrl+Shift+Z", "B", "?" or "Shift+1". Shift is named with letters under Ctrl, with named keys alone, and with digits where what they
- * give is no shortcut itself (as "/" is on many keyboards).
- * @param {KeyboardEvent} event
+ * "Ctrl+Shift+Z", "B", "?" or "Shift+1". Shift is named with letters under Ctrl, with named keys, and with the keys of digits that have a
+ * material: those go by their place, as Shift gives "/" with the 7 on many keyboards. What Shift gives counts where it is a digit itself
+ * (AZERTY), where it asks for help (there is no other key for it), and where no material has that number.
+ * @param {KeyboardEvent} event @param {number} materials how many there are
  */
-export function nameOf(event) {
+export function nameOf(event, materials) {
   const { key, code } = event;
   const single = [...key].length === 1;
   const typed = event.getModifierState("AltGraph"); // that is how "[" is typed on many keyboards
   if (event.altKey && !typed) return "";
   const ctrl = (event.ctrlKey || event.metaKey) && !typed;
-  if (event.shiftKey && !ctrl && /^Digit[1-9]$/.test(code) && !BY_NAME.has(key)) return `Shift+${code.at(-1)}`;
+  const digit = event.shiftKey && !ctrl ? (/^Digit([1-9])$/.exec(code)?.[1] ?? "") : "";
+  if (digit && 9 + Number(digit) <= materials && !/[\d?]/.test(key)) return `Shift+${digit}`;
   const shift = event.shiftKey && (!single || ctrl);
   return `${ctrl ? "Ctrl+" : ""}${shift ? "Shift+" : ""}${single ? key.toUpperCase() : key}`;
 }
@@ -142,7 +144,8 @@ const chooses = ({ target, key, altKey, ctrlKey, metaKey }) =>
 /** Let keys do what the table says. @param {App} app */
 export function listenToKeys(app) {
   addEventListener("keydown", (event) => {
-    const name = nameOf(event);
+    const { classes, ignored } = app.model;
+    const name = nameOf(event, classes.length + Number(ignored));
     if (event.defaultPrevented || taken(event, name)) return;
     const { pointers } = app;
     pointers?.modified(event);
