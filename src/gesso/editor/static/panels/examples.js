@@ -45,7 +45,7 @@ export function mountExamples(container, app) {
     waiting.hidden = false;
     fill();
   };
-  const fill = () => attempt(app, "Loading examples …", async () => {
+  const fill = () => attempt(app, null, async () => {
     const found = await api.examples();
     grid.replaceChildren(...found.map((/** @type {Example} */ one) => exampleCard(one, () => startFrom(app, one.number, one.name))));
   }).then((worked) => {

@@ -41,9 +41,13 @@ function refuseLarge({ model }, { name, size }) {
   throw new Error(`${name} has ${(size / 2 ** 20).toFixed(1)} MiB; allowed are ${(bytes / 2 ** 20).toFixed(0)} MiB. Reduce it first.`);
 }
 
-/** Do something that may take a while or fail; whether it did not. @param {App} app @param {string} words @param {() => Promise<void>} act */
+/**
+ * Do something that may take a while or fail; whether it did not.
+ * @param {App} app @param {string|null} words what is said when it takes a while; null where that is seen anyway
+ * @param {() => Promise<void>} act
+ */
 export async function attempt(app, words, act) {
-  const timer = setTimeout(() => app.say(words), SLOW);
+  const timer = setTimeout(() => words && app.say(words), SLOW);
   try {
     await act();
     return true;
