@@ -32,6 +32,7 @@ from gesso.synthesis.style import Style
 
 MOST_CONNECTIONS = 32
 MOST_HEADER = 2**22  # bytes; a vector of 16 numbers takes some 200
+LONGEST = 1000  # letters of a sentence about an error: it may repeat what was sent
 TOO_MANY = 1013  # WebSocket: try again later
 UNEXPECTED = "The photograph could not be computed; what went wrong is in the terminal in which gesso edit runs."
 
@@ -188,7 +189,7 @@ class Connection:
             try:
                 asked = parse(message.get("bytes") or b"", self._renderer.limits.bytes)
             except Refused as error:
-                await self._send({"request": error.number, "error": str(error)})
+                await self._send(_refusal(error.number, str(error)))
                 continue
             if overtaken := self._slot.put(asked):
                 await self._send({"request": overtaken.header.request, "dropped": True})
@@ -223,7 +224,7 @@ class Connection:
         except Exception:  # a fault of ours, or no memory: the connection lives on
             _log.exception("A live photograph could not be computed.")
             said = UNEXPECTED
-        return {"request": asked.header.request if asked else None, "error": said}, b""
+        return _refusal(asked.header.request if asked else None, said), b""
 
 
 def _render(renderer: Renderer, asked: Asked) -> Rendered:
@@ -236,6 +237,10 @@ def _render(renderer: Renderer, asked: Asked) -> Rendered:
     rendered = renderer.now(label, instance, style, asked.header.seed, asked.header.scale)
     wait = 1000 * (start - asked.arrived)
     return replace(rendered, milliseconds={"wait": wait, "decode": decode, **rendered.milliseconds})
+
+
+def _refusal(number: int | None, said: str) -> dict[str, Any]:
+    return {"request": number, "error": said[:LONGEST]}
 
 
 def _answer(header: LiveRequest, rendered: Rendered) -> tuple[dict[str, Any], bytes]:

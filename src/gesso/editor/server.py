@@ -49,7 +49,6 @@ KINDS = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-LONGEST = 1000  # letters of a sentence about an error
 NO_MEMORY = "There is not enough free memory for this: take a smaller picture or scale, or close other programs."
 GOODBYE = 3  # seconds that requests may take to end after Ctrl-C
 
@@ -233,7 +232,7 @@ def _add_handlers(app: FastAPI) -> None:
 
 def _sentence(status: int, said: str) -> Response:
     """An error as clients read it; half a character, as JSON may hold it, does not spoil the answer."""
-    return JSONResponse({"detail": said[:LONGEST].encode(errors="replace").decode()}, status)
+    return JSONResponse({"detail": said[: live.LONGEST].encode(errors="replace").decode()}, status)
 
 
 def _not_understood(request: Request, error: Exception) -> Response:
