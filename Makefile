@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TSC := $(VENV)/page/node_modules/.bin/tsc
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser check fix docs bench wheel-smoke
+.PHONY: help demo test test-browser check fix docs bench throughput wheel-smoke
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,10 @@ docs: $(INSTALLED)  ## build the documentation into site/, warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "the documentation is in site/index.html"
 
-bench: $(INSTALLED)  ## throughput of loader, toy world and training (BENCH_ARGS="...")
+bench: $(INSTALLED)  ## how much faster than a straightforward implementation, side by side (BENCH_ARGS="...")
+	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+
+throughput: $(INSTALLED)  ## throughput of loader, toy world and training (BENCH_ARGS="...")
 	$(BIN)/python benchmarks/throughput.py $(BENCH_ARGS)
 
 # Outside the clone and without its folder on the path, so that a file missing from the wheel shows.

@@ -83,9 +83,9 @@ def inference(folder: Path, size: tuple[int, int]) -> dict[str, Any]:
 
 def plain_inference(folder: Path, size: tuple[int, int]) -> dict[str, Any]:
     """Straightforward: fill a network from the same file, compute without gradients."""
-    import eager_pix2pixhd as eager
     import numpy as np
     import torch
+    from reference import pix2pixhd as eager
     from safetensors.torch import load_file
 
     from gesso.labels import Semantics
@@ -93,9 +93,9 @@ def plain_inference(folder: Path, size: tuple[int, int]) -> dict[str, Any]:
 
     with torch.device("meta"):
         names = [f"generator.{name}" for name, _ in CoarseToFineGenerator(in_channels=CHANNELS).named_parameters()]
-    generator = eager.Generator(CHANNELS).eval()
+    generator = eager.LocalGenerator(CHANNELS).eval()
     tensors = load_file(folder / "model.safetensors")
-    eager.hand_over([tensors[name] for name in names], generator)
+    eager.fill(generator, [tensors[name] for name in names])
     del tensors
     label, instance = (torch.from_numpy(part).unsqueeze(0) for part in layout(size))
     began = time.perf_counter()
@@ -138,29 +138,32 @@ def training(folder: Path, size: tuple[int, int], steps: int = 2) -> dict[str, A
 
 def plain_training(folder: Path, size: tuple[int, int], steps: int = 2) -> dict[str, Any]:
     """Straightforward: all losses from one graph, everything kept."""
-    import eager_pix2pixhd as eager
     import torch
+    from reference import pix2pixhd as eager
+    from reference import steps as straightforward
 
     from gesso.devices import Meter
     from gesso.estimates import RUNTIME
     from gesso.labels import Semantics
 
     torch.manual_seed(0)
-    networks = eager.Generator(CHANNELS), eager.Discriminator(CHANNELS + 3)
+    networks = eager.LocalGenerator(CHANNELS), eager.Discriminator(CHANNELS + 3)
     adams = [torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999)) for network in networks]
     label, instance = (torch.from_numpy(part).unsqueeze(0) for part in layout(size))
     semantics = Semantics(classes=CHANNELS - 1, boundary=True).encode({"label": label, "instance": instance})
     image = torch.rand(1, 3, *size) * 2 - 1
     for _ in range(steps):
         began = time.perf_counter()
-        eager.step(*networks, adams, semantics, image)
+        straightforward.pix2pixhd(*networks, adams, semantics, image)
     found = {"seconds": time.perf_counter() - began, "peak": peak()}
     with torch.device("meta"):
-        rehearsed = eager.Generator(CHANNELS), eager.Discriminator(CHANNELS + 3)
+        rehearsed = eager.LocalGenerator(CHANNELS), eager.Discriminator(CHANNELS + 3)
         weights = [p for network in rehearsed for p in network.parameters()]
         with Meter(weights) as meter:
             without_moments = [torch.optim.SGD(network.parameters()) for network in rehearsed]
-            eager.step(*rehearsed, without_moments, torch.empty(1, CHANNELS, *size), torch.empty(1, 3, *size))
+            straightforward.pix2pixhd(
+                *rehearsed, without_moments, torch.empty(1, CHANNELS, *size), torch.empty(1, 3, *size)
+            )
     return {**found, "estimate": RUNTIME + 3 * sum(p.nbytes for p in weights) + meter.peak}
 
 

@@ -114,11 +114,21 @@ def visit(context: BrowserContext, address: str) -> Page:
     return page
 
 
-def start(context: BrowserContext, address: str, example: str = "one") -> Page:
-    """Open the page, and one of the layouts to start from."""
+# Leaves every style to chance, as a layout begins that came without a photograph.
+UNDRESS = """() => {
+    const { document } = gesso;
+    const objects = document.objects.map((object) => ({ ...object, style: null }));
+    gesso.replaceDocument({ ...document, objects, styles: { ...document.styles, classes: {}, z: null } });
+}"""
+
+
+def start(context: BrowserContext, address: str, example: str = "one", dressed: bool = False) -> Page:
+    """Open the page, and one of the layouts to start from: in chance styles, or those of its photograph."""
     page = visit(context, address)
     page.locator(".card", has_text=example).first.click()
     page.wait_for_function("() => !window.gesso.empty")
+    if not dressed:
+        page.evaluate(UNDRESS)
     return page
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from gesso.editor.live import pack, unpack
 from gesso.editor.rendering import GONE, Abandoned, Closing, Renderer
@@ -105,8 +106,7 @@ def test_closing_waits_for_what_is_computed_and_begins_nothing(synthesizer: Synt
 
 def test_a_computation_ends_at_the_next_layer_when_nobody_waits_any_more(synthesizer: Synthesizer) -> None:
     renderer, gone, layers = Renderer(synthesizer), threading.Event(), []
-    layered = synthesizer._generator.modules()
-    hooks = [one.register_forward_pre_hook(lambda *_: layers.append(gone.set())) for one in layered]
+    hook = register_module_forward_pre_hook(lambda *_: layers.append(gone.set()))
     forgotten = GONE.set(gone)
     try:
         with pytest.raises(Abandoned):
@@ -114,8 +114,7 @@ def test_a_computation_ends_at_the_next_layer_when_nobody_waits_any_more(synthes
         assert len(layers) == 1
     finally:
         GONE.reset(forgotten)
-        for hook in hooks:
-            hook.remove()
+        hook.remove()
     assert Renderer(synthesizer).render(*scene()).picture.shape == (32, 64, 3)
 
 

@@ -18,6 +18,7 @@ from gesso.synthesis.synthesizer import load
 from paged import (
     IS_LEFT,
     IS_RIGHT,
+    UNDRESS,
     is_worn,
     look,
     offer,
@@ -94,6 +95,18 @@ def test_styles_of_the_photograph_that_was_opened(context: BrowserContext, addre
     assert (photo[IS_LEFT] == photo[16, 6]).all(), "one vector per object"
     row(page, f"car {LEFT}").click()
     expect(page.locator("#styles")).to_contain_text("a style of its own")
+
+
+def test_an_example_begins_as_in_its_photograph(context: BrowserContext, address: str) -> None:
+    page = start(context, address, dressed=True)
+    photo = look(page)
+    assert (photo[IS_LEFT] == photo[16, 6]).all()
+    worn = page.evaluate("() => gesso.document.objects.map(({ style }) => style)")
+    page.evaluate(UNDRESS)
+    assert (look(page)[IS_LEFT] != photo[IS_LEFT]).any()
+    press(page, "As in the photograph")
+    wait_until(page, lambda again: bool((again == photo).all()))
+    assert page.evaluate("() => gesso.document.objects.map(({ style }) => style)") == worn
 
 
 def test_one_style_for_the_whole_picture(tmp_path: Path, context: BrowserContext, listing: layouts.Listing) -> None:
@@ -213,10 +226,8 @@ def test_the_photograph_of_a_layout_follows_undo_return_and_reload(context: Brow
     press(page, "Open")
     page.get_by_role("menuitem", name="Example layout").click()
     page.locator(".card:not(.draft)", has_text="two").click()
-    page.wait_for_function("() => gesso.document.objects.some(({ id }) => id === 99)")
-    other = look(page)
-    dress.click()
-    wait_until(page, lambda photo: (photo != other).any())
+    page.wait_for_function("() => gesso.document.objects.some(({ id, style }) => id === 99 && style !== null)")
+    look(page)
     press(page, "Return to photograph 1")
     look(page)
     dress.click()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -184,39 +183,6 @@ def test_activations_computed_again_need_less_memory() -> None:
     assert peak(True) < 0.6 * peak(False)
     network = checkpoint_activations(checkpoint_activations(generator()), False)
     assert not any(m.recompute for m in network.modules() if isinstance(m, Layers))
-
-
-# --- what the benchmark compares with ---
-
-
-def test_the_straightforward_implementation_does_the_same() -> None:
-    """A step of `benchmarks/eager_pix2pixhd.py` leads to the same weights: in float64, but for biases whose gradient is noise."""
-    path = Path(__file__).parents[1] / "benchmarks" / "eager_pix2pixhd.py"
-    spec = importlib.util.spec_from_file_location("eager_pix2pixhd", path)
-    assert spec and spec.loader
-    eager = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(eager)
-
-    ours = Players(
-        {
-            "generator": initialise(CoarseToFineGenerator(in_channels=5, width=4, downs=2, blocks=1)).double(),
-            "discriminator": initialise(MultiscaleDiscriminator(in_channels=8, width=4, scales=3)).double(),
-        }
-    )
-    plain = [eager.Generator(5, width=4, downs=2, blocks=1).double(), eager.Discriminator(8, width=4).double()]
-    for network, own in zip(plain, ours.trained.values(), strict=True):
-        eager.hand_over(own.parameters(), network)
-    semantics, image = (torch.randn(1, channels, 64, 64, dtype=torch.float64) for channels in (5, 3))
-    config = pix2pixhd.Config(discriminator_scales=3)
-    adams = [torch.optim.Adam(n.parameters(), lr=config.lr, betas=(config.beta1, config.beta2)) for n in plain]
-
-    pix2pixhd.train_step(
-        config, ours, pix2pixhd.optimizers(config, ours), [{"semantics": semantics, "image": image}], PlainEngine()
-    )
-    eager.step(*plain, adams, semantics, image)
-    for network, own in zip(plain, ours.trained.values(), strict=True):
-        for theirs, mine in zip(network.parameters(), own.parameters(), strict=True):
-            torch.testing.assert_close(theirs, mine, rtol=0, atol=1e-9 if mine.dim() > 1 else 2 * config.lr)
 
 
 # --- what is left of a machine ---

@@ -44,6 +44,10 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: what it does, an example
         "Measure models side by side on the layouts of a dataset, beside its real photographs.",
         "gesso evaluate run/model.safetensors --data scenes --out evaluation",
     ),
+    "export": (
+        "Write a model as an ONNX or OpenVINO file for other programs, and check that it computes the same.",
+        "gesso export run/model.safetensors --to openvino --int8 --data scenes",
+    ),
     "generate": (
         "Turn a folder of layouts into photographs.",
         "gesso generate run/model.safetensors scenes --split val --out photographs --contact-sheet",

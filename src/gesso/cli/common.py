@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gesso.data.pairing import Sample
 
 DEFAULT_PRESET = "pix2pixhd-small"
+RuntimeName = Literal["torch", "plain", "compile", "onnx", "openvino", "openvino-int8"]
 Thing = TypeVar("Thing")
 
 

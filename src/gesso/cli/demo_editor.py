@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from gesso.errors import ModelFileError, StyleError
+
 if TYPE_CHECKING:
     from gesso.data.layouts import Listing
+    from gesso.editor.wire import DocumentWire
+    from gesso.labels import LabelSpace
+    from gesso.synthesis.style import Style
     from gesso.synthesis.synthesizer import Synthesizer
 
 
@@ -35,14 +40,34 @@ def open_editor(synth: Synthesizer, scenes: Path, ready: Path, seed: int, browse
 
 
 def first_scene(synth: Synthesizer, listing: Listing, seed: int) -> bytes:
-    """The first layout of a dataset as a project of the editor."""
+    """The first layout of a dataset as a project of the editor, in the styles of its photograph where the model reads them."""
     from gesso.editor.examples import collect
     from gesso.editor.opening import document_of
     from gesso.editor.projects import save
     from gesso.editor.rendering import Renderer
-    from gesso.editor.wire import StylesWire
+    from gesso.editor.wire import StylesWire, png_bytes
 
     example, renderer = collect(synth, listing)[0], Renderer(synth)
     maps = example.load()
     styles = StylesWire(seed=seed)
-    return save(renderer, document_of(maps.label, maps.instance, renderer.space, example.name, styles=styles))
+    document = document_of(maps.label, maps.instance, renderer.space, example.name, styles=styles)
+    if maps.photograph is None:
+        return save(renderer, document)
+    try:
+        document = dressed(document, synth.encode(maps.photograph, maps.label, maps.instance), renderer.space)
+    except (ModelFileError, StyleError):
+        pass  # it has no encoder, or no style: chance decides
+    return save(renderer, document, source=png_bytes(maps.photograph))
+
+
+def dressed(document: DocumentWire, style: Style, space: LabelSpace) -> DocumentWire:
+    """A document whose objects and ground wear what the style of its own layout says."""
+    worn = style.instances
+    names = [f"{space.names[one.class_]}:{one.written_id}" for one in document.objects]
+    pairs = zip(document.objects, names, strict=True)
+    objects = tuple(one.model_copy(update={"style": worn.get(name)}) for one, name in pairs)
+    stuff = {space.names[index] for index in range(len(space)) if index not in space.things}
+    owners = {name.rpartition(":")[0]: choice for name, choice in worn.items()}
+    classes = {name: choice for name, choice in owners.items() if name in stuff}
+    styles = document.styles.model_copy(update={"classes": classes})
+    return document.model_copy(update={"objects": objects, "styles": styles})

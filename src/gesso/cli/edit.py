@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gesso.cli.common import Data, DataFlags
+from gesso.cli.common import Data, DataFlags, RuntimeName
 from gesso.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def edit(
     name: Annotated[list[str] | None, Parameter(name="--name", negative=())] = None,
     browser: bool = True,
     device: str = "auto",
+    runtime: RuntimeName = "torch",
     flags: Data = None,
 ) -> None:
     """Paint a layout and see its photograph, in the browser, until interrupted. Nothing leaves this computer.
@@ -66,6 +67,8 @@ def edit(
         Open the page in the browser.
     device: str
         auto, cpu, cuda, cuda:N or mps.
+    runtime: str
+        What computes: torch, plain, compile, onnx, openvino, or openvino-int8 from the file that gesso export --int8 wrote.
     """
     _require_web()
     from gesso.serving import listen
@@ -75,7 +78,7 @@ def edit(
         opened = _read_project(project)
         with _stages(console) as say:
             say(f"loading {model.name}")
-            synth = load_model(model, device)
+            synth = load_model(model, device, runtime)
             listing = _open_data(synth, data, flags or DataFlags(), split)
             if segmenter:
                 say(f"loading {segmenter.name}")
@@ -209,22 +212,22 @@ def _stages(console: Console) -> Iterator[Callable[[str], None]]:
         yield lambda what: bar.update(task, description=what)
 
 
-def load_model(path: Path, device: str) -> Synthesizer:
+def load_model(path: Path, device: str, runtime: str = "torch") -> Synthesizer:
     """A model that can be edited with.
 
     Raises:
-        ConfigError: It takes pictures, not label maps; or there is no such device.
+        ConfigError: It takes pictures, not label maps; or there is no such device, or runtime.
         ModelFileError: The file is missing or damaged, or holds values that are no numbers.
     """
     from gesso.checkpoints import load_model as read
-    from gesso.devices import choose_device
     from gesso.editor.rendering import refuse_broken
+    from gesso.synthesis.runtimes import runtime_device
     from gesso.synthesis.synthesizer import Synthesizer
 
-    chosen = choose_device(device)
+    chosen = runtime_device(runtime, device)
     model = read(path, chosen)
     refuse_broken(model, path)
-    return Synthesizer(model, chosen)
+    return Synthesizer(model, chosen, runtime=runtime, path=path)
 
 
 def _open_data(synth: Synthesizer, data: Path | None, flags: DataFlags, split: str) -> Listing | None:

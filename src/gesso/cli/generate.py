@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from gesso.cli.common import Data, DataFlags, open_listing, say_components, take_as, track
+from gesso.cli.common import Data, DataFlags, RuntimeName, open_listing, say_components, take_as, track
 from gesso.cli.read_as import Say, as_trained, contradictions, take_halves
 from gesso.cli.style_flags import Shot, StyleFlags, Styles, plan_shots
 from gesso.cli.stylist import Stylist, maps_of, show, sized_as_trained
@@ -53,6 +53,7 @@ def generate(
     limit: int | None = None,
     device: str = "auto",
     statistics: Literal["picture", "running"] | None = None,
+    runtime: RuntimeName = "torch",
     styles: Styles = None,
     flags: Data = None,
 ) -> None:
@@ -86,6 +87,9 @@ def generate(
     statistics: str
         What batch norm of pix2pix takes: the statistics of each picture, as published, or the running ones of training; what the
         model file says unless given.
+    runtime: str
+        What computes: torch, plain, compile; or, with the export extra and on the CPU, onnx, openvino, or openvino-int8 from the
+        file that gesso export --int8 wrote beside the model.
     """
     from gesso.synthesis.inputs import LARGEST_SEED, refuse_seed
     from gesso.synthesis.synthesizer import load
@@ -96,7 +100,8 @@ def generate(
     styles.check()
     refuse_seed(seed, LARGEST_SEED - (styles.random_styles or 1) + 1)  # each style has a seed of its own
     console = Console()
-    synth = load(model, device, statistics)
+    with console.status(f"loading {model.name}"):
+        synth = load(model, device, statistics, runtime)
     photographs = contact_sheet or styles.style_from_photographs
     layouts = open_layouts(
         synth,

@@ -35,6 +35,7 @@ from torch.nn import functional as F
 
 from gesso.errors import ConfigError, LabelError, StyleError
 from gesso.networks.frugal import Layers, add, recomputed, run, scale_by
+from gesso.networks.indexed import Indexed, dense, modulation, resized
 from gesso.networks.latent_grid import LatentGrid
 from gesso.networks.spade_sizes import halved, refuse_single_pixels
 from gesso.networks.spectral import SpectralConv2d
@@ -85,12 +86,6 @@ def _norm(norm: str, channels: int) -> nn.Module:
     return NORMS[norm](channels, affine=norm != "instance")
 
 
-def _resize(semantics: Tensor, x: Tensor) -> Tensor:
-    """Semantics (B, S, any, any) at the size of x, by nearest neighbour, so that one-hot labels stay one-hot."""
-    size = x.shape[2:]
-    return semantics if semantics.shape[2:] == size else F.interpolate(semantics, size, mode="nearest")
-
-
 class SPADE(nn.Module):
     """Spatially-adaptive normalisation: a scale and a shift for each pixel, computed from the layout (equations 1-3).
 
@@ -113,9 +108,12 @@ class SPADE(nn.Module):
         self.beta = nn.Conv2d(hidden, channels, kernel, padding=kernel // 2)
         self.relu = nn.ReLU()
 
-    def forward(self, x: Tensor, semantics: Tensor) -> Tensor:
+    def forward(self, x: Tensor, semantics: Tensor | Indexed) -> Tensor:
         """(B, channels, H, W), semantics of any size (B, semantic_channels, h, w) -> (B, channels, H, W)."""
-        semantics = _resize(semantics, x)  # (B, semantic_channels, H, W)
+        semantics = resized(semantics, x.shape[2:])  # (B, semantic_channels, H, W)
+        if isinstance(semantics, Indexed):  # the same, computed once where the layout repeats itself
+            gamma, beta = modulation(semantics, self.shared, self.gamma, self.beta)  # (B, channels, H, W) each
+            return add(scale_by(self.norm(x), gamma), beta)  # (B, channels, H, W)
         hidden = run([self.shared, self.relu], semantics)  # (B, hidden, H, W)
         scaled = scale_by(self.norm(x), run([self.gamma], hidden))  # (B, channels, H, W)
         return add(scaled, run([self.beta], hidden))  # (B, channels, H, W)
@@ -130,10 +128,12 @@ class Concatenation(nn.Module):
         self.out_channels = channels + semantic_channels * shown
         self.norm = NORMS[norm](channels, affine=True)
 
-    def forward(self, x: Tensor, semantics: Tensor) -> Tensor:
+    def forward(self, x: Tensor, semantics: Tensor | Indexed) -> Tensor:
         """(B, channels, H, W), semantics of any size (B, S, h, w) -> (B, channels + S, H, W), or (B, channels, H, W)."""
         x = self.norm(x)
-        return torch.cat([x, _resize(semantics, x)], dim=1) if self.shown else x  # (B, channels + S, H, W)
+        return (
+            torch.cat([x, dense(resized(semantics, x.shape[2:]))], dim=1) if self.shown else x
+        )  # (B, channels + S, H, W)
 
 
 Condition = Callable[..., SPADE | Concatenation]
@@ -166,11 +166,11 @@ class SpadeBlock(nn.Module):
             self.shortcut = _conv(spectral, self.shortcut_norm.out_channels, out_channels, 1, bias=False)
         self.activation = nn.LeakyReLU(0.2)
 
-    def forward(self, x: Tensor, semantics: Tensor) -> Tensor:
+    def forward(self, x: Tensor, semantics: Tensor | Indexed) -> Tensor:
         """(B, in_channels, H, W), semantics of any size (B, S, h, w) -> (B, out_channels, H, W)."""
-        return recomputed(self, self._forward, x, _resize(semantics, x))
+        return recomputed(self, partial(self._forward, semantics=resized(semantics, x.shape[2:])), x)
 
-    def _forward(self, x: Tensor, semantics: Tensor) -> Tensor:
+    def _forward(self, x: Tensor, semantics: Tensor | Indexed) -> Tensor:
         y = run([self.first], self.activation(self.first_norm(x, semantics)))  # (B, min(in, out), H, W)
         y = run([self.second], self.activation(self.second_norm(y, semantics)))  # (B, out_channels, H, W)
         if self.learned:
@@ -238,39 +238,39 @@ class SpadeGenerator(nn.Module):
         )
         self.head = Layers(nn.LeakyReLU(0.2), nn.Conv2d(widths[-1], out_channels, 3, padding=1), nn.Tanh())
 
-    def forward(self, semantics: Tensor, style: Tensor | None = None) -> Tensor:
-        """Photograph in [-1, 1], as large as the semantics.
+    def forward(self, semantics: Tensor | Indexed, style: Tensor | None = None) -> Tensor:
+        """Photograph (B, out_channels, H, W) in [-1, 1].
 
         Args:
-            semantics: (B, in_channels, H, W).
+            semantics: (B, in_channels, H, W), or their codes: faster where layouts repeat themselves.
             style: z (B, latent), standard normal, for a generator that begins from z; else None.
-
-        Returns:
-            (B, out_channels, H, W).
 
         Raises:
             LabelError: Height or width is not a multiple of 2^5, 2^6 or 2^7, or too small to be normalised.
             StyleError: z is missing, not wanted or of another shape.
         """
-        rows, columns = self._grid(semantics)
-        if isinstance(self.start, LatentGrid):
-            x = self.start(style, len(semantics), rows, columns)  # (B, 16 * width, rows, columns)
-        elif style is None:
-            x = self.start(F.interpolate(semantics, (rows, columns), mode="nearest"))  # (B, 16 * width, rows, columns)
-        else:
-            raise StyleError("This generator begins from the layout and takes no style: leave it out.")
+        x = self.begin(semantics, style)  # (B, 16 * width, rows, columns)
         for doubling, block in zip(self.doublings, self.blocks, strict=True):
             if doubling:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")  # twice the size
             x = block(x, semantics)  # (B, 16 * width ... width, rows * 2^i, columns * 2^i)
         return self.head(x)  # (B, out_channels, H, W)
 
+    def begin(self, semantics: Tensor | Indexed, style: Tensor | None) -> Tensor:
+        """What the first block sees, (B, 16 * width, rows, columns); of what `forward` takes, and with its errors."""
+        grid = self._grid(semantics)
+        if isinstance(self.start, LatentGrid):
+            return self.start(style, len(semantics), *grid)
+        if style is not None:
+            raise StyleError("This generator begins from the layout and takes no style: leave it out.")
+        return self.start(dense(resized(semantics, grid)))
+
     @property
     def latent_grid(self) -> tuple[int, int] | None:
         """Rows and columns of what z is turned into; None without z, or before the first layout has decided."""
         return self.start.grid if isinstance(self.start, LatentGrid) else None
 
-    def _grid(self, semantics: Tensor) -> tuple[int, int]:
+    def _grid(self, semantics: Tensor | Indexed) -> tuple[int, int]:
         """Rows and columns of the coarsest block."""
         height, width = semantics.shape[-2:]
         rows, columns = halved((height, width), sum(self.doublings))

@@ -336,7 +336,8 @@ def train_step(
         config: Weights of the losses.
         players: All networks.
         optimizers: "generator" and "discriminator".
-        parts: The batch of this step, in one or more equal parts, each with `semantics` and `image`.
+        parts: The batch of this step, in one or more equal parts, each with `semantics` and `image`; with `codes`, if what the
+            generator sees is there as `networks.indexed.Indexed` as well, which is faster.
         engine: Fabric, or anything that offers backward, no_backward_sync and autocast.
 
     Returns:
@@ -418,7 +419,8 @@ def _forward(
         style = mu + _normal_like(mu) * (0.5 * logvar).exp()  # reparameterisation (appendix A)
     elif config.latent_size:
         style = _normal_like(batch["semantics"].new_empty(len(batch["semantics"]), config.latent_size))
-    return players["generator"](batch.get("seen", batch["semantics"]), style), posterior
+    seen = batch.get("codes", batch.get("seen", batch["semantics"]))
+    return players["generator"](seen, style), posterior
 
 
 def _normal_like(tensor: Tensor) -> Tensor:

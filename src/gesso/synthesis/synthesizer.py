@@ -18,17 +18,18 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from gesso.checkpoints import Model, load_model, write_safely
-from gesso.devices import choose_device, refuse_large_forward
+from gesso.devices import refuse_large_forward
 from gesso.errors import LabelError, StyleError
 from gesso.labels import LabelSpace
 from gesso.model_info import ModelInfo
-from gesso.pictures import Picture, to_uint8
+from gesso.pictures import Picture
 from gesso.synthesis.features import ObjectKey
 from gesso.synthesis.inputs import Batch, pad, read_layouts, read_photograph, read_pictures, refuse_seed
 from gesso.synthesis.kinds import Layout, StyleKind, Styles, Worn
 from gesso.synthesis.latents import LatentStyles
 from gesso.synthesis.noise import NoiseStyles, override_statistics
 from gesso.synthesis.object_styles import ObjectStyles
+from gesso.synthesis.runtimes import DEFAULT, open_runtime, runtime_device
 from gesso.synthesis.style import Style, Vector, class_index
 from gesso.synthesis.style_space import ClassModes, StyleSpace, Vectors, objects_of
 
@@ -61,9 +62,17 @@ class Synthesizer:
         style_space: What styles single objects can wear: vectors per object or class, and the modes of each class; None where
             objects have no style of their own.
         statistics: What batch norm takes, "picture" or "running", where that is not what the model file says; else None.
+        runtime: What computes: "torch", "plain", "compile", "onnx", "openvino" or "openvino-int8".
     """
 
-    def __init__(self, model: Model, device: str = "cpu", statistics: str | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        device: str = "cpu",
+        statistics: str | None = None,
+        runtime: str = DEFAULT,
+        path: Path | None = None,
+    ) -> None:
         self.info: ModelInfo = model.info
         self.hash = model.hash
         self.device = device
@@ -73,6 +82,8 @@ class Synthesizer:
         self._kind: StyleKind = KINDS[self.style_kind](model, self._say)
         self.style_space: StyleSpace | None = self._kind.space
         self._model = model
+        self._runtime = open_runtime(runtime, model, self.statistics, path)
+        self.runtime = runtime
         self._generator = model.networks["generator"]
         self.multiple = int(getattr(self._generator, "multiple", 1))
         self._smallest = int(getattr(self._generator, "smallest", 1))
@@ -119,6 +130,24 @@ class Synthesizer:
             DataError: The picture has another number of channels than the model takes.
             ConfigError: The seed is out of range, or it needs more memory than is free.
         """
+        handed, (height, width), single = self.hand(labels, instances, style, seed)
+        images = [self._photograph(inputs, worn) for inputs, worn in handed]
+        cropped = np.stack(images)[:, :height, :width]
+        return cropped[0] if single else cropped
+
+    def hand(
+        self,
+        labels: npt.ArrayLike,
+        instances: npt.ArrayLike | None = None,
+        style: Styles = None,
+        seed: int = 0,
+    ) -> tuple[list[tuple[Batch, Worn]], tuple[int, int], bool]:
+        """What a runtime is handed to make photographs of; arguments and errors are those of a call.
+
+        Returns:
+            For each layout a batch of one, padded to what the network takes, and what it wears; the height and width before; and
+            whether a single layout came.
+        """
         refuse_seed(seed)
         if channels := self.info.semantics.source_channels:
             batch, single = read_pictures(labels, channels)
@@ -127,15 +156,15 @@ class Synthesizer:
         height, width = next(iter(batch.values())).shape[-2:]
         padded = {key: self._pad(value) for key, value in batch.items()}
         each = enumerate(self._kind.dress(padded, style, seed))
-        images = [self._photograph({k: v[n : n + 1] for k, v in padded.items()}, worn) for n, worn in each]
-        cropped = np.stack(images)[:, :height, :width]
-        return cropped[0] if single else cropped
+        handed = [({key: value[n : n + 1] for key, value in padded.items()}, worn) for n, worn in each]
+        return handed, (height, width), single
 
     def record(self, seed: int = 0, style: Style | None = None) -> dict[str, Any]:
         """What a generated PNG carries, so that it can be made again."""
         chosen = None if style is None else style.model_dump(mode="json")
         made = {"model": self.hash, "seed": seed, "style": chosen, "gesso_version": version("gesso")}
-        return {**made, "statistics": self.statistics} if self.statistics else made
+        made |= {"statistics": self.statistics} if self.statistics else {}
+        return {**made, **self._runtime.record}
 
     # ---------------------------------------------------------------------------------------------------------- styles
 
@@ -263,13 +292,13 @@ class Synthesizer:
     def _photograph(self, padded: Batch, worn: Worn) -> Picture:
         """Photograph (H, W, 3) uint8 of a batch of one layout."""
         inputs = {key: value.to(self.device) for key, value in padded.items()}
-        besides = [] if worn.tensor is None else [worn.tensor.to(self.device)]
         height, width = next(iter(inputs.values())).shape[-2:]
-        shapes = [(1, self.info.semantics.channels, height, width), *(tuple(one.shape) for one in besides)]
+        shapes: list[tuple[int, ...]] = [(1, self.info.semantics.channels, height, width)]
+        shapes += [] if worn.tensor is None else [tuple(worn.tensor.shape)]
         refuse_large_forward(self._generator, shapes, self.device)  # before the system kills the process
         self._kind.prepare(self._generator, worn)
         with torch.inference_mode(), _own_randomness(self.device, worn.seed):
-            return to_uint8(self._generator(self.info.semantics.encode(inputs), *besides)[0])
+            return self._runtime(inputs, worn)[0]
 
     def _layouts(self, labels: npt.ArrayLike, instances: npt.ArrayLike | None) -> tuple[Batch, bool]:
         assert self.label_space is not None
@@ -298,7 +327,7 @@ def _own_randomness(device: str, seed: int) -> Iterator[None]:
         yield
 
 
-def load(model: str | Path, device: str = "auto", statistics: str | None = None) -> Synthesizer:
+def load(model: str | Path, device: str = "auto", statistics: str | None = None, runtime: str = DEFAULT) -> Synthesizer:
     """Load a model file.
 
     Args:
@@ -306,13 +335,15 @@ def load(model: str | Path, device: str = "auto", statistics: str | None = None)
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         statistics: What batch norm of pix2pix takes: the statistics of each "picture", or the "running" ones of training. None
             is what the model file says.
+        runtime: What computes: "torch", "plain", "compile", "onnx", "openvino" or "openvino-int8", as
+            `gesso.synthesis.runtimes` tells.
 
     Raises:
         ModelFileError: The file is missing, damaged, or not a gesso model.
-        ConfigError: The device is not on this machine, or the model has no such statistics.
+        ConfigError: The device is not on this machine, the model has no such statistics, or the runtime is not installed.
     """
-    chosen = choose_device(device)
-    return Synthesizer(load_model(model, chosen), chosen, statistics)
+    chosen = runtime_device(runtime, device)
+    return Synthesizer(load_model(model, chosen), chosen, statistics, runtime, Path(model))
 
 
 def save_png(path: str | Path, image: Picture, record: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import { fromWire } from "../model/document.js";
 import * as api from "../net/api.js";
 import { autosaveOf } from "../net/autosave.js";
+import { asInPhotograph } from "./dressing.js";
 import { button, iconButton, make } from "./elements.js";
 import { chooseFile } from "./file_choice.js";
 import { attempt, openAny, show, showProject } from "./opening.js";
@@ -79,7 +80,8 @@ function startFrom(app, number, name) {
   return attempt(app, `Opening ${name} …`, async () => {
     const wire = await api.example(number);
     const photograph = wire.photograph ? await api.examplePhotograph(number) : null;
-    show(app, await fromWire(wire, app.model.classes), `Open ${name}`, photograph);
+    const document = await fromWire(wire, app.model.classes);
+    show(app, await asInPhotograph(app, document, photograph), `Open ${name}`, photograph);
   });
 }
 

@@ -1,9 +1,10 @@
 // Models with features: each object wears a mode of its class, or a vector of its own.
 
-import { setClassStyle, setPinned, setStyle } from "../model/edits.js";
+import { setPinned, setStyle } from "../model/edits.js";
 import { objectAt } from "../model/document.js";
 import { objectName } from "../model/styles.js";
 import * as api from "../net/api.js";
+import { dressed } from "./dressing.js";
 import { button, drawn, labelled, make, press } from "./elements.js";
 import { nameOf, namesOf, perform } from "./object_edits.js";
 import { pointing } from "./pointing.js";
@@ -160,18 +161,4 @@ function fromPhotograph(app) {
   app.on("document", show);
   show();
   return dress;
-}
-
-/** A document whose objects and ground wear what a style says. @param {Document} document @param {import("../model/types.js").StyleJson} style */
-function dressed(document, { instances = {}, classes = {} }) {
-  for (const object of document.objects) {
-    const choice = instances[objectName(document, object)];
-    if (choice !== undefined && !object.pinned) document = setStyle(document, object.key, choice);
-  }
-  const onGround = Object.entries(instances).map(([name, choice]) => /** @type {const} */ ([name.slice(0, name.lastIndexOf(":")), choice]));
-  const stuff = new Set(document.classes.filter(({ thing }) => !thing).map(({ name }) => name));
-  for (const [name, choice] of [...onGround.filter(([owner]) => stuff.has(owner)), ...Object.entries(classes)]) {
-    document = setClassStyle(document, name, choice);
-  }
-  return document;
 }

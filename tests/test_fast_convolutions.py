@@ -1,0 +1,160 @@
+"""Prepared convolutions give what PyTorch's give, at any size, for any number of channels and images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from gesso.synthesis.fast import convolutions, strips, winograd
+from gesso.synthesis.fast.convolutions import Convolution, Doubling, FewChannels, Resizing
+from gesso.synthesis.fast.strips import Mode
+from gesso.synthesis.fast.winograd import Winograd
+
+SIZES = st.tuples(st.integers(2, 19), st.integers(2, 19))
+CHANNELS = st.integers(1, 9)
+SOME = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MODES = st.sampled_from(["zeros", "reflect"])
+BATCHES = st.integers(1, 3)
+
+
+def assert_close(found: Tensor, wanted: Tensor, within: float = 1e-5) -> None:
+    """Relative to the largest value."""
+    assert found.shape == wanted.shape
+    assert (found.double() - wanted).abs().max() <= within * wanted.abs().max()
+
+
+@pytest.fixture(params=["whole", "strips"], autouse=True)
+def in_strips(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test runs with and without strips."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "strips":
+            patch.setattr(strips, "STRIP", 2000)
+            patch.setattr(convolutions, "SUMMANDS_FROM", 1)  # and the other way of computing them
+        yield
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def plain(x: Tensor, weight: Tensor, bias: Tensor | None, mode: str, padding: int, stride: int = 1) -> Tensor:
+    """In float64."""
+    padded = F.pad(x.double(), (padding,) * 4, mode="reflect" if mode == "reflect" else "constant")
+    return F.conv2d(padded, weight.double(), None if bias is None else bias.double(), stride)
+
+
+@SOME
+@given(
+    SIZES,
+    CHANNELS,
+    CHANNELS,
+    BATCHES,
+    MODES,
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([2, 3, 4]),
+)
+def test_winograd_is_the_convolution(
+    size: tuple[int, int],
+    channels: int,
+    out: int,
+    batch: int,
+    mode: Mode,
+    biased: bool,
+    kept: bool,
+    tile: int,
+) -> None:
+    x, weight, bias = draw(batch, channels, *size), draw(out, channels, 3, 3), draw(out) if biased else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "TRANSFORMED", 36 * channels * 4 * 7)  # so that there are several strips
+        patch.setattr(winograd, "TRANSFORMED_WIDE", 36 * channels * 4 * 7)
+        if not kept:
+            patch.setattr(winograd, "KEPT", 0)
+        found = Winograd(weight, bias, mode, tile)(x.to(memory_format=torch.channels_last))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert_close(found, plain(x, weight, bias, mode, 1))
+
+
+def test_winograd_slices_weights_that_are_too_large_to_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "KEPT", 0)
+    monkeypatch.setattr(winograd, "SLICE", 36 * 4 * 32 * 64)
+    x, weight, bias = draw(2, 32, 9, 13), draw(200, 32, 3, 3), draw(200)
+    prepared = Winograd(weight, bias, "reflect")
+    assert not prepared.kept
+    assert_close(prepared(x), plain(x, weight, bias, "reflect", 1))
+
+
+@pytest.mark.parametrize(("tile", "times"), [(2, 2), (3, 4), (4, 6)])
+def test_winograd_rounds_little_more_than_direct_summation(tile: int, times: float) -> None:
+    x, weight = draw(1, 256, 32, 32).relu(), draw(128, 256, 3, 3)
+    wanted = plain(x, weight, None, "zeros", 1)
+    ours = (Winograd(weight, None, "zeros", tile)(x) - wanted).pow(2).mean().sqrt()
+    direct = (F.conv2d(x, weight, padding=1) - wanted).pow(2).mean().sqrt()
+    assert ours < times * direct
+
+
+@SOME
+@given(SIZES, CHANNELS, CHANNELS, BATCHES, MODES, st.sampled_from([1, 2]))
+def test_any_convolution(size: tuple[int, int], channels: int, out: int, batch: int, mode: Mode, stride: int) -> None:
+    x, weight, bias = draw(batch, channels, *size), draw(out, channels, 3, 3), draw(out)
+    found = Convolution(weight, bias, stride=stride, padding=1, mode=mode)(x)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert_close(found, plain(x, weight, bias, mode, 1, stride))
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+@pytest.mark.parametrize("size", [(32, 17), (8, 8)])
+def test_wide_convolutions_go_through_winograd_where_there_are_enough_tiles(size: tuple[int, int], mode: Mode) -> None:
+    x, weight, bias = draw(1, 256, *size), draw(256, 256, 3, 3), draw(256)
+    prepared = Convolution(weight, bias, padding=1, mode=mode)
+    assert prepared.winograd is not None
+    assert_close(prepared(x), plain(x, weight, bias, mode, 1))
+
+
+@SOME
+@given(SIZES, CHANNELS, CHANNELS, BATCHES, st.booleans())
+def test_doubling_is_the_transposed_convolution(
+    size: tuple[int, int], channels: int, out: int, batch: int, biased: bool
+) -> None:
+    x, weight, bias = draw(batch, channels, *size), draw(channels, out, 3, 3), draw(out) if biased else None
+    found = Doubling(weight, bias)(x)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    doubles = x.double(), weight.double(), None if bias is None else bias.double()
+    assert_close(found, F.conv_transpose2d(*doubles, stride=2, padding=1, output_padding=1))
+
+
+@SOME
+@given(SIZES, CHANNELS, CHANNELS, BATCHES, st.booleans())
+def test_resizing_is_the_convolution_of_the_resized(
+    size: tuple[int, int], channels: int, out: int, batch: int, biased: bool
+) -> None:
+    x, weight, bias = draw(batch, channels, *size), draw(out, channels, 3, 3), draw(out) if biased else None
+    found = Resizing(weight, bias)(x)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert_close(found, plain(F.interpolate(x, scale_factor=2), weight, bias, "reflect", 1))
+
+
+@pytest.mark.parametrize("size", [(8, 12), (9, 13)])
+@pytest.mark.parametrize("kind", [Convolution, Doubling, Winograd])
+def test_memory_that_is_handed_in_is_filled(kind: type, size: tuple[int, int]) -> None:
+    x, weight = draw(1, 8, *size), draw(8, 8, 3, 3)
+    prepared = Winograd(weight, None, "zeros") if kind is Winograd else kind(weight)
+    wanted = prepared(x)
+    out = torch.full_like(wanted, torch.nan)
+    assert prepared(x, out) is out
+    assert torch.equal(out, wanted)
+
+
+@SOME
+@given(st.tuples(st.integers(4, 30), st.integers(4, 30)), CHANNELS, st.integers(1, 4), BATCHES, st.booleans())
+def test_few_channels_are_the_convolution(
+    size: tuple[int, int], channels: int, out: int, batch: int, biased: bool
+) -> None:
+    x, weight, bias = draw(batch, channels, *size), draw(out, channels, 7, 7), draw(out) if biased else None
+    assert_close(FewChannels(weight, bias)(x), plain(x, weight, bias, "reflect", 3))
