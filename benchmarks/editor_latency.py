@@ -13,15 +13,15 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 from cyclopts import App, Parameter
+from editor_process import served
 from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 from rich.table import Table
@@ -30,13 +30,13 @@ from gesso.checkpoints import save_model
 from gesso.cli.common import parse_size
 from gesso.data import toy
 from gesso.data.spaces import published
-from gesso.editor.examples import Example, Loaded
-from gesso.editor.server import create_app, server
+from gesso.editor.opening import document_of
+from gesso.editor.projects import save
+from gesso.editor.rendering import Renderer
 from gesso.labels import Semantics
 from gesso.model_info import ModelInfo, NetworkDescription
 from gesso.networks import pix2pixhd
-from gesso.serving import listen
-from gesso.synthesis.synthesizer import Synthesizer, load
+from gesso.synthesis.synthesizer import load
 
 PARTS = ("prepare", "network", "wait", "decode", "model", "encode", "paint", "total")
 WHOLE = "() => { const { picture, document } = window.gesso; return picture?.document === document && picture.scale === 1; }"
@@ -45,6 +45,7 @@ COUNT = """() => {
     window.gesso.on("picture", () => { window.seen += 1; });
     window.began = performance.now();
 }"""
+ASK = 50  # ms between questions whether the photograph is there, which cost the browser time as well
 WIDTH = 130  # columns of the table, wherever it goes: a terminal's or a file's own would cut figures
 # Times of the photograph that was shown last. Those that a fast model shows in full during the stroke are not what is asked.
 LAST = """() => new Promise(answer => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => {
@@ -75,9 +76,9 @@ def main(
     """
     console = Console(width=WIDTH)
     with tempfile.TemporaryDirectory() as folder:
-        synth = load(random_model(Path(folder)) if full_size or model is None else model, "cpu")
+        file = random_model(Path(folder)) if full_size or model is None else model
         found = [
-            measure(synth, parse_size(size), strokes, console)
+            measure(file, parse_size(size), strokes, console)
             for size in (sizes or ("512x1024" if full_size else "128x256,256x512")).split(",")
         ]
     console.print(table_of(found, strokes))
@@ -88,7 +89,7 @@ def main(
 def table_of(found: list[dict[str, Any]], strokes: int) -> Table:
     """What `measure` found, size by size."""
     table = Table(
-        "size", "", *PARTS, "previews/s", title=f"milliseconds of {strokes} strokes, {torch.get_num_threads()} threads"
+        "size", "", *PARTS, "previews/s", title=f"milliseconds of {strokes} strokes, {torch.get_num_threads()} cores"
     )
     for figures in found:
         for name in ("p50", "p95"):
@@ -115,13 +116,11 @@ def random_model(folder: Path) -> Path:
     return path
 
 
-def measure(synth: Synthesizer, size: tuple[int, int], strokes: int, console: Console) -> dict[str, Any]:
+def measure(model: Path, size: tuple[int, int], strokes: int, console: Console) -> dict[str, Any]:
     """Times of strokes on a toy scene of a size."""
-    scene = toy.scene(0, 0, *size)
-    example = Example("scene", lambda: Loaded(scene.label, scene.instance, None))
-    with page_of(synth, [example]) as page, console.status(f"{size[0]}x{size[1]}") as status:
-        page.locator(".card").first.click()
-        page.wait_for_function(WHOLE, timeout=120_000)
+    with page_of(model, size) as page, console.status(f"{size[0]}x{size[1]}") as status:
+        page.wait_for_function("() => !window.gesso.empty", timeout=120_000)
+        page.wait_for_function(WHOLE, timeout=120_000, polling=ASK)
         box = page.locator("#panes canvas").first.bounding_box()
         assert box is not None
         random = np.random.default_rng(0)
@@ -130,7 +129,7 @@ def measure(synth: Synthesizer, size: tuple[int, int], strokes: int, console: Co
         for number in range(strokes + WARM_UP):
             page.evaluate("document.getElementById('latency').times.length = 0")
             stroke(page, box, random)
-            page.wait_for_function(WHOLE, timeout=120_000)
+            page.wait_for_function(WHOLE, timeout=120_000, polling=ASK)
             last = page.evaluate(LAST)
             if number >= WARM_UP and last:
                 times.append(last)
@@ -170,24 +169,21 @@ def long_stroke(page: Page, box: Any) -> float:
 
 
 @contextmanager
-def page_of(synth: Synthesizer, examples: list[Example]) -> Iterator[Page]:
-    """The editor in a browser, ready."""
+def page_of(model: Path, size: tuple[int, int]) -> Iterator[Page]:
+    """The editor, a process of its own, in a browser, with a toy scene to start from."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    running = server(create_app(synth, examples=examples))
-    with closing(listen("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            with sync_playwright() as playwright:
-                chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
-                page = chromium.new_page(viewport={"width": 1280, "height": 720})
-                page.goto(f"http://127.0.0.1:{listening.getsockname()[1]}")
-                page.wait_for_selector("html[data-ready]")
-                yield page
-                chromium.close()
-        finally:
-            running.should_exit = True
-            thread.join()
+    scene = toy.scene(0, 0, *size)
+    with tempfile.TemporaryDirectory() as folder:
+        renderer = Renderer(load(model, "cpu"))
+        project = Path(folder) / "scene.zip"
+        project.write_bytes(save(renderer, document_of(scene.label, scene.instance, renderer.space, "scene")))
+        with served(model, "--project", project) as (address, _, _), sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+            page = chromium.new_page(viewport={"width": 1280, "height": 720})
+            page.goto(address)
+            page.wait_for_selector("html[data-ready]")
+            yield page
+            chromium.close()
 
 
 if __name__ == "__main__":

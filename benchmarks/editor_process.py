@@ -29,9 +29,9 @@ class Wrong(Exception):
 
 
 @contextmanager
-def served(model: Path) -> Iterator[tuple[str, subprocess.Popen[str], Path]]:
-    """Address and process of `gesso edit`, and the file with what it says is wrong."""
-    command = [sys.executable, "-m", "gesso", "edit", str(model), "--port", "0", "--no-browser"]
+def served(model: Path, *options: object) -> Iterator[tuple[str, subprocess.Popen[str], Path]]:
+    """Address and process of `gesso edit` with further options, and the file with what it says is wrong."""
+    command = [sys.executable, "-m", "gesso", "edit", str(model), "--port", "0", "--no-browser", *map(str, options)]
     environment = {**os.environ, "COLUMNS": "300", "PYTHONUNBUFFERED": "1"}
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "errors").open("w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gesso.synthesis.synthesizer import Synthesizer
 
 PORT = 8765
+SMALL = 20_000_000  # weights of a generator whose layers are too short to be shared well with a busy browser
 
 
 def edit(
@@ -141,6 +142,7 @@ def _serve(
     from gesso.evaluate.faithfulness import faithfulness
     from gesso.serving import is_loopback
 
+    _leave_a_core(synth)
     token = None if is_loopback(listening.getsockname()[0]) else secrets.token_urlsafe(16)
     app = create_app(
         synth,
@@ -157,6 +159,14 @@ def _serve(
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()  # some browsers do not return
     with suppress(KeyboardInterrupt):  # that is how it ends
         run(app, listening)
+
+
+def _leave_a_core(synth: Synthesizer) -> None:
+    """Let the browser have a core for itself: layers of small models would wait for threads that it holds up."""
+    import torch
+
+    if synth.device == "cpu" and synth.weights < SMALL and torch.get_num_threads() == os.cpu_count():
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
 
 
 def _tell(listening: socket.socket, token: str | None, console: Console) -> str:

@@ -92,6 +92,11 @@ class Synthesizer:
         )  # SPADE's, which would have one pixel to begin with
 
     @property
+    def weights(self) -> int:
+        """How many numbers the generator has."""
+        return sum(parameter.numel() for parameter in self._generator.parameters())
+
+    @property
     def label_space(self) -> LabelSpace | None:
         """The classes that layouts may hold; None when the input is a picture."""
         return self.info.label_space
