@@ -34,7 +34,8 @@ from styled import SPACE, scene, write_scenes
 from support import refused
 from whole_styled import write_pix2pix_model
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+# In the tier of fresh processes: in the default one, after many other tests, the worker process vanished while one of these ran.
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 
 
 def test_a_picture_model_is_refused(gesso: Any, tmp_path: Path) -> None:
