@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TSC := $(VENV)/page/node_modules/.bin/tsc
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser check fix docs bench throughput wheel-smoke
+.PHONY: help demo test test-long test-browser check fix docs bench throughput wheel-smoke
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ demo: $(INSTALLED)  ## photographs of layouts that the shipped model never saw, 
 
 test: $(INSTALLED) $(TSC)  ## the default test tier, a process per core (TEST_ARGS="...")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(TEST_ARGS)
+
+test-long: $(INSTALLED)  ## tests of some seconds each: trainings killed and gone on with, several processes (TEST_ARGS="...")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "long and not slow" $(TEST_ARGS)
 
 test-browser: $(INSTALLED)  ## pages in Chromium: every tool and panel of the editor, studies, reports (TEST_ARGS="...")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "browser and not slow" $(TEST_ARGS)

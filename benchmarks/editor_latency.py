@@ -11,6 +11,7 @@ came per second while a long stroke was drawn. --json FILE keeps the figures as 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from cyclopts import App, Parameter
 from editor_process import served
 from playwright.sync_api import Page, sync_playwright
@@ -38,8 +38,16 @@ from gesso.model_info import ModelInfo, NetworkDescription
 from gesso.networks import pix2pixhd
 from gesso.synthesis.synthesizer import load
 
-PARTS = ("prepare", "network", "wait", "decode", "model", "encode", "paint", "total")
-WHOLE = "() => { const { picture, document } = window.gesso; return picture?.document === document && picture.scale === 1; }"
+PARTS = ("prepare", "network", "wait", "decode", "model", "encode", "paint", "total", "nearly")
+WHOLE = "() => { const { picture, document } = window.gesso; return picture?.document === document && picture.whole; }"
+# From letting go to a nearly right photograph, where one came before the exact one.
+NEARLY = """() => {
+    window.nearly = null;
+    window.gesso.on("picture", () => {
+        const { off, began } = window.gesso.picture;
+        if (typeof off === "number") window.nearly ??= performance.now() - began;
+    });
+}"""
 COUNT = """() => {
     window.seen = 0;
     window.gesso.on("picture", () => { window.seen += 1; });
@@ -82,15 +90,18 @@ def main(
             for size in (sizes or ("512x1024" if full_size else "128x256,256x512")).split(",")
         ]
     console.print(table_of(found, strokes))
+    for figures in found:
+        if figures["shown"]:
+            console.print(
+                f"{figures['size']}: {figures['shown']} strokes ended as their last preview had shown them already"
+            )
     if json_file:
         json_file.write_text(json.dumps(found, indent=1))
 
 
 def table_of(found: list[dict[str, Any]], strokes: int) -> Table:
     """What `measure` found, size by size."""
-    table = Table(
-        "size", "", *PARTS, "previews/s", title=f"milliseconds of {strokes} strokes, {torch.get_num_threads()} cores"
-    )
+    table = Table("size", "", *PARTS, "previews/s", title=f"milliseconds of {strokes} strokes, {os.cpu_count()} cores")
     for figures in found:
         for name in ("p50", "p95"):
             row = [f"{figures[name].get(part, float('nan')):.1f}" for part in PARTS]
@@ -125,14 +136,16 @@ def measure(model: Path, size: tuple[int, int], strokes: int, console: Console) 
         assert box is not None
         random = np.random.default_rng(0)
         page.keyboard.press("b")
+        page.evaluate(NEARLY)
         times = []
         for number in range(strokes + WARM_UP):
-            page.evaluate("document.getElementById('latency').times.length = 0")
+            page.evaluate("document.getElementById('latency').times.length = 0; window.nearly = null")
             stroke(page, box, random)
             page.wait_for_function(WHOLE, timeout=120_000, polling=ASK)
             last = page.evaluate(LAST)
             if number >= WARM_UP and last:
-                times.append(last)
+                nearly = page.evaluate("window.nearly")
+                times.append(last if nearly is None else {**last, "nearly": nearly})
             page.wait_for_timeout(50)
             status.update(f"{size[0]}x{size[1]}: {number + 1} strokes")
         previews = long_stroke(page, box)
@@ -141,7 +154,8 @@ def measure(model: Path, size: tuple[int, int], strokes: int, console: Console) 
         name: {part: float(np.percentile(values, share)) for part, values in known.items() if values}
         for name, share in (("p50", 50), ("p95", 95))
     }
-    return {"size": f"{size[0]}x{size[1]}", "strokes": len(times), **shares, "previews": previews}
+    shown = sum(not one["model"] for one in times)
+    return {"size": f"{size[0]}x{size[1]}", "strokes": len(times), "shown": shown, **shares, "previews": previews}
 
 
 def stroke(page: Page, box: Any, random: np.random.Generator) -> None:

@@ -3,7 +3,8 @@
     python benchmarks/editor_load.py MODEL [--clients 8] [--seconds 60] [--size 128x256] [--json FILE]
 
 `gesso edit` runs as a process of its own. Half of the clients paint: over a WebSocket each they send a layout with every stroke,
-fifty in a second, without waiting for photographs. The others ask for one photograph after the other, as scripts do. No two
+fifty in a second, without waiting for photographs: previews of all sizes, and when a stroke ends the whole, which at the end of
+every other stroke is what the last preview showed. The others ask for one photograph after the other, as scripts do. Else no two
 requests of a client that follow each other have the same layout or seed.
 
 What must hold, else the exit status is 1: nothing fails; every request over a WebSocket is answered once, by its photograph or as
@@ -41,9 +42,12 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from gesso.cli.common import parse_size
 
 STROKES = 50  # requests of a painting client in a second
+STROKE = 20  # of these until a stroke ends
+SCALES = (1, 0.5, 0.25)  # of previews, one after the other
 LAYOUTS = 32  # that the clients go through, each beginning elsewhere
 KEPT = 10  # photographs of each client on the way that are compared afterwards, beside the last one
-GROWTH = 16 * 2**20  # bytes that the server may occupy more at the end; of 3000 photographs of 128x256, 290 MB
+# Bytes that the server may occupy more at the end: 17 MiB after 30 s as after 100 s; 3000 photographs would be 290 MB.
+GROWTH = 32 * 2**20
 PATIENCE = 60.0  # seconds that one answer may take
 ASKED = 0.25  # seconds between two looks at the memory
 Maps = tuple[bytes, bytes]
@@ -82,6 +86,27 @@ class Client:
 
     def seed(self, request: int) -> int:
         return 1_000_000 * self.number + request
+
+    @property
+    def paints(self) -> bool:
+        return self.number % 2 == 0
+
+    def is_preview(self, request: int) -> bool:
+        """Whether more of the same stroke follows."""
+        return self.paints and request != self.final and request % STROKE < STROKE - 1
+
+    def repeats(self, request: int) -> bool:
+        """Whether the end of a stroke is what its last preview showed."""
+        return self.paints and request != self.final and request % (2 * STROKE) == STROKE - 1
+
+    def scale(self, request: int) -> float:
+        """Of the photograph; the last preview of a stroke is whole, too."""
+        return SCALES[request % 3] if self.is_preview(request) and request % STROKE < STROKE - 2 else 1
+
+    def asks_for(self, request: int, layouts: list[Maps]) -> tuple[Maps, int, float]:
+        """Label and instance map, seed and scale of a request."""
+        subject = request - 1 if self.repeats(request) else request
+        return layouts[(self.number + subject) % LAYOUTS], self.seed(subject), self.scale(request)
 
     def take(self, request: int, content: bytes, milliseconds: dict[str, float]) -> None:
         """A photograph came.
@@ -160,9 +185,7 @@ def measure(model: Path, clients: int, seconds: float, size: tuple[int, int], co
             raise Wrong(f"gesso edit ended by itself, with exit status {process.returncode}.")
         if "Traceback" in (said := errors.read_text()):
             raise Wrong(f"gesso edit wrote into its terminal that something went wrong: {said.splitlines()[-1]}")
-    groups = {
-        kind: [one for one in found if is_painter(one) == (kind == "painting")] for kind in ("painting", "asking")
-    }
+    groups = {kind: [one for one in found if one.paints == (kind == "painting")] for kind in ("painting", "asking")}
     return {
         "clients": clients,
         "seconds": took,
@@ -224,10 +247,6 @@ def show(found: dict[str, Any], console: Console) -> None:
 # --------------------------------------------------------------------------------------------------------- the clients
 
 
-def is_painter(client: Client) -> bool:
-    return client.number % 2 == 0
-
-
 async def crowd(
     address: str, process: int, clients: int, memory: Memory, size: tuple[int, int], console: Console
 ) -> tuple[list[Client], float]:
@@ -245,7 +264,7 @@ async def crowd(
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(watch(process, memory, bar, everybody))
                     for client in everybody:
-                        if is_painter(client):
+                        if client.paints:
                             tasks.create_task(paint(client, address, layouts, memory))
                         else:
                             tasks.create_task(ask(client, http, layouts, memory))
@@ -331,8 +350,14 @@ async def hear(client: Client, socket: ClientConnection) -> None:
 
 
 async def send(client: Client, socket: ClientConnection, layouts: list[Maps], request: int) -> None:
-    maps = layouts[(client.number + request) % LAYOUTS]
-    header = {"request": request, "seed": client.seed(request), "bytes": [len(one) for one in maps]}
+    maps, seed, scale = client.asks_for(request, layouts)
+    header = {
+        "request": request,
+        "seed": seed,
+        "scale": scale,
+        "preview": client.is_preview(request),
+        "bytes": [len(one) for one in maps],
+    }
     head = json.dumps(header).encode()
     client.sent[request] = time.perf_counter()
     await socket.send(struct.pack("<I", len(head)) + head + b"".join(maps))
@@ -354,10 +379,10 @@ async def rendered(client: Client, http: httpx.AsyncClient, layouts: list[Maps],
     Raises:
         Wrong: No photograph.
     """
-    label, instance = layouts[(client.number + request) % LAYOUTS]
+    (label, instance), seed, scale = client.asks_for(request, layouts)
     files = {"label": ("label.png", label), "instance": ("instance.png", instance)}
     try:
-        answer = await http.post("/api/render", files=files, data={"seed": str(client.seed(request))})
+        answer = await http.post("/api/render", files=files, data={"seed": f"{seed}", "scale": f"{scale:g}"})
     except httpx.HTTPError as error:
         raise Wrong(f"{client.name} asked for a photograph, and the connection failed ({error!r}).") from None
     if answer.status_code != 200:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from gesso.data.layouts import Listing
     from gesso.synthesis.synthesizer import Synthesizer
+    from painted import Canvas
 
 TINY_SIZE = (32, 64)  # height and width of tiny_dataset, and what tiny_model was "trained" at
 
@@ -156,6 +157,26 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 
     with somebody(chromium) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def blank_address(tiny_model: Path) -> Iterator[str]:
+    """The editor without examples."""
+    from gesso.synthesis.synthesizer import load
+    from paged import served
+
+    with served(load(tiny_model, device="cpu"), examples=()) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def blank_editor(chromium: Browser, blank_address: str) -> Iterator[Canvas]:
+    """A page of it, the same for all tests of a module."""
+    from paged import somebody, visit
+    from painted import Canvas
+
+    with somebody(chromium) as found:
+        yield Canvas(visit(found, blank_address))
 
 
 # -------------------------------------------------------------------------------------------------------------- the editor

@@ -6,6 +6,7 @@ Everything comes from one `random.Random`, so that a request can be made again b
 from __future__ import annotations
 
 import io
+import json
 import random
 import re
 import socket
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from gesso.editor.originals import Sent
+from gesso.synthesis.style import Style
 from hostile import Files, changed_json, damaged, zipped
 
 Random = random.Random
@@ -176,6 +179,9 @@ PLAIN = {
     "seed": "3",
     "id": "26001",
     "keep": "false",
+    "belongs": "true",
+    "shown": "false",
+    "margin": "0.06",
     "nearest": "true",
 }
 
@@ -213,10 +219,19 @@ class Maker:
             if target.path == "/api/project/open":
                 return self._files.project
             return self._whole(target, name)[0]
-        return self._files.document if name == "document" else PLAIN.get(name, "{}").encode()
+        if (target.path, name) == ("/api/retouch", "original"):
+            return self._held().encode()
+        return self._files.document if name in ("document", "opened") else PLAIN.get(name, "{}").encode()
+
+    def _held(self) -> str:
+        """What a photograph is called that was sent plainly."""
+        style = Style(seed=int(PLAIN["seed"])).model_dump(mode="json")
+        return Sent(self._files.whole["photograph"][0], self._files.document, json.dumps(style)).name
 
     def _whole(self, target: Target, name: str) -> tuple[bytes, ...]:
         """Files as such a field wants them."""
+        if name == "document":
+            return (self._files.document,)
         kind = "instance" if name == "instances" or (target.path, name) == ("/api/open/instances", "file") else name
         return self._files.whole.get(kind, self._files.whole["photograph"])
 

@@ -79,7 +79,7 @@ def _concatenation(path: Path) -> Path:
 def _colours(path: Path) -> Path:
     colours = tuple(tuple(row) for row in SPACE.colours.tolist())
     semantics = Semantics(classes=CLASSES, colours=colours)
-    arguments = {"width": 4, "downs": 3, "dropout": 0.0}
+    arguments = {"width": 4, "downs": 3, "dropout": 0.0, "doubling": "resize"}
     return write(path, "pix2pix.UNetGenerator", semantics, arguments)
 
 

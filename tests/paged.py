@@ -34,7 +34,7 @@ Pixels = npt.NDArray[np.uint8]
 # The photograph of the present document in full, pixel by pixel; null while another one is shown.
 PHOTOGRAPH = """() => {
     const { picture, document } = window.gesso;
-    if (picture?.document !== document || picture.scale !== 1) return null;
+    if (picture?.document !== document || !picture.whole) return null;
     const { width, height } = picture.bitmap;
     const context = new OffscreenCanvas(width, height).getContext("2d");
     context.drawImage(picture.bitmap, 0, 0);

@@ -68,6 +68,7 @@ def test_steps_are_counted_and_samples_are_not(time: Time, tiny_dataset: Path, t
     assert time.now > 2 * SAMPLE, "samples were drawn at the beginning and at the end"
 
 
+@pytest.mark.long
 def test_seconds_are_counted_over_all_attempts(time: Time, tiny_dataset: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert train(time, tiny_dataset, run, 2.5).step == 3
@@ -86,6 +87,7 @@ def test_whatever_ends_first_ends_the_training(time: Time, tiny_dataset: Path, t
     assert (whole.step, whole.finished) == (STEPS, True)
 
 
+@pytest.mark.long
 def test_what_a_kill_loses_is_not_counted(time: Time, tiny_dataset: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(time, tiny_dataset, run, 4.5)

@@ -34,6 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GESSO_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.long
 def ablate(gesso: Any, data: Path, out: Path, *words: object) -> Ended:
     settings = {name: value for name, value in TINY.items() if not name.startswith("epochs")}
     common = ["--preset", "pix2pixhd-small", "--device", "cpu", "--out", out, *as_flags(settings)]

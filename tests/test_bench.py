@@ -348,6 +348,7 @@ def run_bench(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
+@pytest.mark.long
 def test_the_bench_measures_what_it_is_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     asked = ("--quick", "--only", "global", "--repeats", "2", "--threads", "1")
@@ -375,3 +376,19 @@ def test_unknown_cases_are_refused() -> None:
     done = run_bench("--only", "spades")
     assert done.returncode != 0
     assert "no case spades; choose of spade, spade-style" in done.stderr
+
+
+def test_small_edits_are_measured_on_a_trained_model(contest: Any) -> None:
+    editing = importlib.import_module("contest.editing")
+    errors = editing.of_trained((64, 128), 1)
+    assert errors["cached"]["mean"] > errors["renewed"]["mean"] > 0
+    assert all(row["largest"] >= row["mean"] and row["estimate"] > 0 for row in errors.values())
+
+
+def test_an_edit_is_small_and_changes_something(contest: Any) -> None:
+    label, instance = layout(64, 128)
+    before = contest.layouts.Layout(label, instance)
+    for number in range(9):
+        after = before.edited(number)
+        share = float((after.instance != instance).float().mean())
+        assert 0.005 < share < 0.02 and not torch.equal(after.label, label)

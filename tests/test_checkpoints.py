@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import socket
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gesso import checkpoints
 from gesso.checkpoints import (
     Model,
+    disk_errors,
     load_model,
     load_state,
     optimizer_tensors,
@@ -24,6 +33,7 @@ from gesso.checkpoints import (
     restore_optimizer,
     save_model,
     save_state,
+    state_name,
     states,
     write_safely,
 )
@@ -238,6 +248,8 @@ def put(name: str, value: Tensor | None) -> Callable[[Tensors, Metadata], None]:
         (put("9.centres", torch.zeros(2, 2).double()), r"styles\.9\.centres of shape \(2, 2\) and torch\.float64"),
         (put("9.sizes", torch.zeros(3).long()), r"styles\.9\.sizes of shape \(3,\), whose centres are \(2, 2\)"),
         (put("9.thumbnails", torch.zeros(2, 4, 4, 1).byte()), r"styles\.9\.thumbnails .* no square pictures"),
+        (field("styles", '{"modes": 2, "leader": "sky"}'), r"the leading class 'sky', which has no clusters"),
+        (put("9.together", torch.zeros(2, 3).long()), r"styles\.9\.together .* no counts beside 0 leading modes"),
         (put("9.colours", torch.zeros(2, 2)), r"styles\.9\.colours of shape"),
         (put("11.centres", torch.zeros(2, 2)), r"styles\.11\.centres, which belongs to no class"),
         (put("09.centres", torch.zeros(2, 2)), r"styles\.09\.centres, which belongs to no class"),
@@ -286,12 +298,70 @@ def test_an_interruption_leaves_the_former_file(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    left, kept = tmp_path / ".file.4711", tmp_path / ".file.mine"
-    left.mkdir()
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    left = tmp_path / ".file.partial" / f"{socket.gethostname()}.{killed.pid}-1"
+    kept = tmp_path / ".file.mine"
+    left.mkdir(parents=True)
     (left / "file").write_text("half")
     kept.write_text("not ours")
     write_safely(tmp_path / "file", lambda temporary: temporary.write_text("new") and None)
     assert sorted(tmp_path.iterdir()) == [kept, tmp_path / "file"]
+
+
+@pytest.mark.parametrize("name", [f"{socket.gethostname()}.{os.getppid()}-1", "other.example.1-1", "4711"])
+def test_what_may_be_in_the_works_is_left_alone_for_a_day(tmp_path: Path, name: str) -> None:
+    left, now = tmp_path / ".file.partial" / name, time.time()
+    left.mkdir(parents=True)
+    for age, there in ((0, True), (80_000, True), (90_000, False)):
+        os.utime(left, (now - age, now - age))
+        write_safely(tmp_path / "file", lambda temporary: temporary.write_text("new") and None)
+        assert left.exists() == there
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_two_writers_of_one_file_at_once(tmp_path: Path) -> None:
+    """Each begins while the other is at it, and ends as if it were alone; the last one wins."""
+    path, both = tmp_path / "file", threading.Barrier(2, timeout=30)
+
+    def write(temporary: Path, text: str) -> None:
+        temporary.write_text(text)
+        both.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(50):
+            list(pool.map(lambda text: write_safely(path, partial(write, text=text)), ("one", "two")))
+    assert path.read_text() in ("one", "two")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_many_writers_of_one_file(tmp_path: Path) -> None:
+    """Of which each removes the folder that they share when it seems to be empty."""
+    path = tmp_path / "file"
+    with ThreadPoolExecutor(4) as pool:
+        list(
+            pool.map(lambda n: write_safely(path, lambda temporary: temporary.write_text(f"{n}") and None), range(200))
+        )
+    assert int(path.read_text()) in range(200)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (OSError(errno.ENOSPC, "No space"), "make room, and run"),
+        (OSError(errno.EDQUOT, "Quota"), "make room, and run"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "make room, and run"),
+        (PermissionError(errno.EACCES, "Permission denied"), "allow writing there, and run"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "mend that, and run"),
+        (SafetensorError("something else"), "mend that, and run"),
+    ],
+)
+def test_room_is_asked_for_where_it_is_wanting(tmp_path: Path, error: Exception, advice: str) -> None:
+    with pytest.raises(TrainingError) as raised, disk_errors(tmp_path / "file"):
+        raise error
+    assert str(error) in str(raised.value) and advice in str(raised.value)
+    assert ("make room" in str(raised.value)) == ("MiB are free" in str(raised.value)) == ("make room" in advice)
 
 
 def test_a_folder_that_cannot_be_made(model: Model, tmp_path: Path) -> None:
@@ -321,6 +391,12 @@ def test_state_round_trip(tmp_path: Path) -> None:
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     write_states(tmp_path, 1, 2, 3, 10, keep=2)
     assert [path.name for path in states(tmp_path)] == ["step-00000003", "step-00000010"]
+
+
+def test_the_newest_state_is_the_last_one_also_beyond_eight_digits(tmp_path: Path) -> None:
+    for step in (100_000_000, 99_999_999, 5):
+        (tmp_path / state_name(step)).mkdir()
+    assert [path.name for path in states(tmp_path)] == [state_name(n) for n in (5, 99_999_999, 100_000_000)]
 
 
 def test_leftovers_of_a_killed_save_are_removed(tmp_path: Path) -> None:
@@ -383,3 +459,34 @@ def test_optimizers_go_on_as_if_never_stopped() -> None:
     step(first, optimizer)
     step(second, resumed)
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("first", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("second", [torch.contiguous_format, torch.channels_last])
+def test_moments_stay_with_their_weights_in_another_memory_format(
+    first: torch.memory_format, second: torch.memory_format
+) -> None:
+    """Fused Adam goes through weights and moments as they lie in memory."""
+
+    def made(layout: torch.memory_format) -> tuple[Tensor, torch.optim.Optimizer]:
+        weight = torch.linspace(-1, 1, 5 * 4 * 9, dtype=torch.float64).view(5, 4, 3, 3).to(memory_format=layout)
+        return weight, torch.optim.Adam([weight.requires_grad_()], lr=0.1, fused=True)
+
+    def step(weight: Tensor, optimizer: torch.optim.Optimizer, number: int) -> None:
+        gradient = torch.randn(5, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(number))
+        weight.grad = torch.empty_like(weight).copy_(gradient)
+        optimizer.step()
+
+    whole, optimizer = made(first)
+    step(whole, optimizer, 0)
+    saved = {
+        key: value.clone().contiguous() for key, value in optimizer_tensors({"G": optimizer}, {"G": ["w"]}).items()
+    }
+    parts, other = made(second)
+    with torch.no_grad():
+        parts.copy_(whole)
+    restore_optimizer("G", other, ["w"], saved)
+    for number in (1, 2):
+        step(whole, optimizer, number)
+        step(parts, other, number)
+    assert torch.allclose(whole, parts, rtol=0, atol=1e-12)

@@ -505,6 +505,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ as a process of its own
 
 
+@pytest.mark.long
 def as_process(*words: object, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "gesso", *map(str, words)],
@@ -517,6 +518,7 @@ def as_process(*words: object, **more: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_an_error_met_in_a_process_that_loads_data(data: Path, tmp_path: Path) -> None:
     bad = data / "train" / "labels" / "scene5.png"
     bad.write_text("not a picture")

@@ -16,6 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 from torch.utils.data import DataLoader
 
+from gesso.data import dataset as dataset_module
 from gesso.data import layouts, readers
 from gesso.data.dataset import SemanticDataset, collate
 from gesso.data.layouts import Sample
@@ -649,3 +650,42 @@ def test_coco_stuff_sample(coco_stuff_sample: Path) -> None:
     batch = collate([dataset[n] for n in range(len(dataset))])
     assert listing.space is not None and batch["label"].shape == (8, 64, 64)
     assert int(batch["label"].max()) == len(listing.space), "255 became ignored"
+
+
+# --- decoded files in memory ---
+
+
+@pytest.mark.parametrize("cache", [0, 2**20, 40_000])
+def test_files_that_are_kept_are_decoded_once(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch, cache: int) -> None:
+    """And items are the same, whoever changed what an earlier call gave; what no longer fits is read again."""
+    listing = layouts.find(tiny_dataset, "train")
+    decoded: list[Path] = []
+    for name in ("read_photograph", "read_label", "read_instance"):
+        plain = getattr(dataset_module, name)
+
+        def counted(path: Path, *rest: Any, plain: Any = plain) -> Any:
+            decoded.append(path)
+            return plain(path, *rest)
+
+        monkeypatch.setattr(dataset_module, name, counted)
+    made = [
+        SemanticDataset(listing.samples, listing.space, Preprocessing(flip=True), training=True, cache=size)
+        for size in (cache, 0)
+    ]
+    files = 0
+    for epoch in range(3):
+        for index in range(len(listing.samples)):
+            before = len(decoded)
+            kept = made[0][index, epoch]
+            files += len(decoded) - before
+            plain_item = made[1][index, epoch]
+            assert kept.keys() == plain_item.keys()
+            for key, value in plain_item.items():
+                assert torch.equal(kept[key], value) if isinstance(value, torch.Tensor) else kept[key] == value
+                if isinstance(value, torch.Tensor):
+                    kept[key].zero_()
+    every = files if not cache else len(set(decoded))
+    assert every <= files <= 3 * len(set(decoded))
+    assert (files == len(set(decoded))) is (cache == 2**20)
+    assert made[0]._kept.used <= cache
+    assert pickle.loads(pickle.dumps(made[0]))._kept.used == 0

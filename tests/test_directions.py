@@ -264,7 +264,8 @@ def test_a_painted_model_takes_label_maps_in_python(gesso: Any, tiny_dataset: Pa
     network = load_model(run / "model.safetensors").networks["generator"]
     with torch.no_grad():
         wanted = to_uint8(network(PAINTED.encode({"label": torch.from_numpy(label)[None]})))[0]
-    assert np.array_equal(synth(label), wanted)
+    gap = np.abs(synth(label).astype(int) - wanted)  # layouts are computed as codes, which add in another order
+    assert gap.max() <= 1 and gap.mean() < 0.01
 
 
 def test_gray_pictures_and_photographs_make_the_same(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TOGETHER)
 def test_both_ranks_end_with_equal_weights(together: Path, name: str) -> None:
     first, second = (load_file(together / f"{name}-{rank}.safetensors") for rank in (0, 1))
@@ -72,6 +73,7 @@ def test_both_ranks_end_with_equal_weights(together: Path, name: str) -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TOGETHER)
 @pytest.mark.usefixtures("double")
 def test_two_processes_match_one(together: Path, tiny_dataset: Path, tmp_path: Path, name: str) -> None:

@@ -369,6 +369,7 @@ def dataset(kind: str, root: Path, label: str = "{split}/labels", image: str = "
     return root
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_in_the_place_of_label_maps(gesso: Any, kind: str, tmp_path: Path) -> None:
     root, run, again = dataset(kind, tmp_path / "data"), tmp_path / "run", tmp_path / "again"

@@ -191,6 +191,7 @@ def test_the_end_refuses_renders_that_wait_and_one_that_takes_long(
     assert capfd.readouterr() == ("", ""), "nothing of it is in the terminal"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("path", "field"), [("segment", "photograph"), ("open/photograph", "file")])
 def test_the_end_refuses_photographs_that_wait_to_be_read(
     synthesizer: Synthesizer,
@@ -281,6 +282,7 @@ def test_closing_waits_for_what_is_read_beside_the_model(synthesizer: Synthesize
         assert not thread.is_alive()
 
 
+@pytest.mark.long
 def test_a_photograph_is_not_read_for_who_has_gone(synthesizer: Synthesizer) -> None:
     reading, gone = HeldReading(), threading.Event()
     reader = Reader(Renderer(synthesizer), reading)
@@ -294,7 +296,6 @@ def test_a_photograph_is_not_read_for_who_has_gone(synthesizer: Synthesizer) -> 
     assert reading.begun.empty()
 
 
-@pytest.mark.browser  # in the tier of fresh processes: after all others, its worker process twice vanished without a word
 def test_ctrl_c_ends_a_render_in_flight_with_a_sentence_and_no_traceback(model_file: Path) -> None:
     process = start(model_file, "--no-browser")
     try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
 from gesso.data import layouts
-from gesso.synthesis.synthesizer import load
+from gesso.synthesis.synthesizer import Synthesizer, load
 from paged import (
     IS_RIGHT,
     PHOTOGRAPH,
@@ -243,7 +247,7 @@ def test_previews_come_while_a_stroke_is_drawn(context: BrowserContext, address:
             }
             const during = [...seen];
             const last = app.shown;
-            const there = () => app.picture.document === last && app.picture.scale === 1;
+            const there = () => app.picture.document === last && app.picture.whole;
             while (!there()) await new Promise((resolve) => setTimeout(resolve, 20));
             stop();
             app.preview(null);
@@ -253,6 +257,54 @@ def test_previews_come_while_a_stroke_is_drawn(context: BrowserContext, address:
     assert len(shown) >= 8, shown
     assert shown == sorted(shown), "never an older one after a newer one"
     assert page.wait_for_function(PHOTOGRAPH), "a stroke that is given up leaves the photograph of the layout"
+
+
+class Slow:
+    """A Synthesizer whose whole photographs take two seconds of layers."""
+
+    def __init__(self, like: Synthesizer) -> None:
+        self.like = like
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.like, name)
+
+    def editing_session(self) -> Any:
+        return SimpleNamespace(partial=False)
+
+    def __call__(self, label: Any, *others: Any) -> Any:
+        layer, nothing = torch.nn.Identity(), torch.zeros(1)
+        for _ in range(200 if label.shape == SIZE else 0):
+            layer(nothing)
+            time.sleep(0.01)
+        return self.like(label, *others)
+
+
+def test_who_paints_on_after_a_rest_sees_previews_at_once(context: BrowserContext, model_file: Path) -> None:
+    """A pointer that rests gets the whole photograph; one that moves on does not wait for it, nor does the end of the stroke."""
+    slow: Any = Slow(load(model_file, "cpu"))
+    with served(slow) as address:
+        page = start(context, address, "toy scene 2")
+        look(page)
+        found = page.evaluate(
+            """async () => {
+                const { gesso: app } = window;
+                const { setSeed } = await import("/model/edits.js");
+                const sleep = (time) => new Promise((resolve) => setTimeout(resolve, time));
+                let seen = [], step = 0;
+                app.on("picture", () => seen.push(app.picture.scale));
+                const paint = async (goesOn) => {
+                    for (const start = performance.now(); goesOn(performance.now() - start); await sleep(16)) {
+                        app.preview(setSeed(app.document, step += 1));
+                    }
+                };
+                await paint((time) => time < 15_000 && !seen.length);
+                await sleep(600); // the whole photograph is asked for
+                seen = [];
+                await paint((time) => time < 15_000 && seen.length < 2);
+                return seen;
+            }"""
+        )
+    assert len(found) == 2 and max(found) < 1, "previews, not the whole one that was asked for at rest"
 
 
 def test_a_stroke_given_up_while_its_picture_is_decoded_leaves_no_trace(context: BrowserContext, address: str) -> None:

@@ -225,8 +225,10 @@ def frame(uploads: Files, chance: random.Random) -> bytes | str:
     if spoil < 2 and chance.random() < 0.6:
         maps[spoil] = chance.choice((damaged(maps[spoil], chance), chance.choice(uploads.hostile)))
     header: dict[str, Any] = {"request": chance.randrange(2**53), "seed": 2, "bytes": [len(one) for one in maps]}
+    if chance.random() < 0.7:
+        header |= {"style": {}, "scale": chance.choice((1, 0.5, 0.25, 0.125)), "preview": chance.random() < 0.7}
     if chance.random() < 0.4:
-        header = json.loads(changed_json(json.dumps({**header, "style": {}, "scale": 1}).encode(), chance))
+        header = json.loads(changed_json(json.dumps(header).encode(), chance))
     head = json.dumps(header).encode()
     if chance.random() < 0.3:
         text = chance.choice(STYLES)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from gesso.synthesis.synthesizer import load
-from paged import press, served, somebody, visit
+from paged import press, visit
 from painted import CAR, GRASS, ROAD, SKY, SPACE, TREE, Canvas
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
@@ -18,31 +16,14 @@ pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 PERSON = SPACE.index("person")
 
 
-@pytest.fixture(scope="module")
-def address(tiny_model: Path) -> Iterator[str]:
-    with served(load(tiny_model, device="cpu"), examples=()) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    with somebody(chromium) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def opened(context: BrowserContext, address: str) -> Canvas:
-    return Canvas(visit(context, address))
-
-
 @pytest.fixture
-def canvas(opened: Canvas) -> Canvas:
+def canvas(blank_editor: Canvas) -> Canvas:
     """An empty sky, a small brush, the keyboard with nobody."""
-    opened.page.mouse.move(1, 1)
-    opened.page.evaluate("document.activeElement.blur()")
-    opened.blank()
-    opened.hold("brush", ROAD, size=8, newObject=False, fill="contiguous", gap=0)
-    return opened
+    blank_editor.page.mouse.move(1, 1)
+    blank_editor.page.evaluate("document.activeElement.blur()")
+    blank_editor.blank()
+    blank_editor.hold("brush", ROAD, size=8, newObject=False, fill="contiguous", gap=0)
+    return blank_editor
 
 
 def focus_is_within(page: Page, selector: str) -> bool:
@@ -330,9 +311,9 @@ def test_a_click_draws_no_shape(canvas: Canvas, tool: str) -> None:
 
 
 @pytest.fixture
-def tablet(chromium: Browser, address: str) -> Iterator[Canvas]:
+def tablet(chromium: Browser, blank_address: str) -> Iterator[Canvas]:
     context = chromium.new_context(viewport={"width": 1024, "height": 768}, has_touch=True)
-    canvas = Canvas(visit(context, address))
+    canvas = Canvas(visit(context, blank_address))
     canvas.blank()
     yield canvas
     context.close()

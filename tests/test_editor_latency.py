@@ -32,6 +32,7 @@ def test_strokes_are_timed_and_the_table_is_whole_in_a_file(tiny_model: Path, tm
     assert all(word in heading for word in (*PARTS, "previews/s"))
     for share in ("p50", "p95"):
         times = figures[share]
-        assert 0 < times["model"] < times["total"]
+        # Of a stroke whose last preview was the photograph already, nothing is computed.
+        assert 0 <= times["model"] < times["total"] and (times["model"] > 0 or figures["shown"] > 0)
         row = next(line for line in done.stdout.splitlines() if share in line)
         assert f"{times['total']:.1f}" in row and "…" not in row

@@ -14,10 +14,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
+import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import given
@@ -27,7 +30,7 @@ from starlette.testclient import WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
 from gesso import load
-from gesso.editor import live
+from gesso.editor import live, rendering
 from gesso.editor.guard import Guard
 from gesso.editor.live import UNEXPECTED, Asked, LiveRequest, Refused, Slot, pack, parse, unpack
 from gesso.editor.rendering import PATIENCE, Priority, Renderer, Turns
@@ -53,6 +56,9 @@ class Held:
     def __init__(self) -> None:
         self.begun: queue.Queue[int] = queue.Queue()
         self._allowed = threading.Semaphore(0)
+
+    def editing_session(self) -> Any:
+        return SimpleNamespace(partial=False)
 
     def __call__(self, label: Any, instance: Any, style: Any, seed: int) -> Any:
         self.begun.put(seed)
@@ -124,6 +130,59 @@ def test_a_live_picture_is_the_synthesizers_own(synthesizer: Synthesizer) -> Non
     assert all(value >= 0 for value in header["milliseconds"].values())
 
 
+def test_what_takes_long_comes_nearly_right_before(synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "SLOW", 0.0)
+    label, instance = scene()
+    edited = label.copy()
+    edited[1:3, 1:3] = CAR
+    small = png(edited.astype(np.uint8))
+    with opened(synthesizer) as client, client.websocket_connect(ADDRESS) as socket:
+        for number in (1, 2):  # how long it takes is known after the first; from then on it is remembered
+            socket.send_bytes(frame(number))
+            header, _ = answer(socket)
+            assert header["request"] == number and "off" not in header
+        socket.send_bytes(frame(3, label=small))
+        (soon, near), (late, exact) = answer(socket), answer(socket)
+        assert soon["request"] == late["request"] == 3
+        assert soon["off"] > 0 and "off" not in late
+        assert (picture(exact) == synthesizer(edited, instance, None, 0)).all()
+        gap = np.abs(picture(near).astype(int) - picture(exact))
+        assert picture(near).shape == picture(exact).shape and gap.mean() < 20
+        socket.send_bytes(frame(4, label=small, scale=0.5, preview=True))
+        assert "off" not in answer(socket)[0]
+        with monkeypatch.context() as fast:
+            fast.setattr(rendering, "SLOW", 1e9)  # a model that took long only once
+            socket.send_bytes(frame(5))
+            assert "off" not in answer(socket)[0]
+        with client.websocket_connect(ADDRESS) as other:  # nothing is remembered for this one
+            other.send_bytes(frame(1))
+            assert "off" not in answer(other)[0]
+
+
+def test_nobody_waits_for_a_client_that_does_not_take_what_is_nearly_right(
+    synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = live.Connection._send
+
+    async def stuck(self: live.Connection, header: Any, content: bytes = b"") -> None:
+        if "off" in header:
+            await anyio.sleep_forever()
+        await send(self, header, content)
+
+    monkeypatch.setattr(live.Connection, "_send", stuck)
+    monkeypatch.setattr(rendering, "SLOW", 0.0)
+    edited = scene()[0].copy()
+    edited[1:3, 1:3] = CAR
+    with opened(synthesizer) as client, client.websocket_connect(ADDRESS) as socket:
+        for number in (1, 2):
+            socket.send_bytes(frame(number))
+            answer(socket)
+        socket.send_bytes(frame(3, label=png(edited.astype(np.uint8))))
+        with client.websocket_connect(ADDRESS) as other:
+            other.send_bytes(frame(1, seed=1))
+            assert answer(other)[0]["request"] == 1
+
+
 def test_hidden_objects_choices_are_left_out(synthesizer: Synthesizer) -> None:
     label, instance = scene()
     with opened(synthesizer) as client, client.websocket_connect(ADDRESS) as socket:
@@ -190,6 +249,130 @@ def test_an_overtaken_request_is_dropped_and_costs_nothing() -> None:
     assert [header["request"] for header, _ in (first, second)] == [1, 4]
     assert [int(picture(content).max()) for _, content in (first, second)] == [1, 4]
     assert [model.begun.get_nowait() for _ in range(model.begun.qsize())] == [4], "2 and 3 were never begun"
+
+
+class Layered(Held):
+    """Computes layer after layer until it is let through."""
+
+    def __call__(self, label: Any, instance: Any, style: Any, seed: int) -> Any:
+        self.begun.put(seed)
+        layer, nothing = torch.nn.Identity(), torch.zeros(1)
+        while not self._allowed.acquire(timeout=0.005):
+            layer(nothing)
+        return np.full((*label.shape, 3), seed, dtype=np.uint8)
+
+
+def test_the_end_of_a_stroke_gives_up_its_preview() -> None:
+    model = Layered()
+    with opened(model) as client, client.websocket_connect(ADDRESS) as socket:
+        socket.send_bytes(frame(1, seed=1, preview=True))
+        assert model.begun.get(timeout=PATIENT) == 1
+        socket.send_bytes(frame(2, seed=2))
+        assert answer(socket) == ({"request": 1, "dropped": True}, b"")
+        assert model.begun.get(timeout=PATIENT) == 2
+        socket.send_bytes(frame(3, seed=3, preview=True))  # what follows does not interrupt what is whole,
+        model.let()
+        assert answer(socket)[0]["request"] == 2
+        assert model.begun.get(timeout=PATIENT) == 3
+        socket.send_bytes(frame(4, seed=4, preview=True))  # nor one preview the other: none would be seen
+        model.let(2)
+        assert [answer(socket)[0]["request"] for _ in range(2)] == [3, 4]
+
+
+@pytest.mark.parametrize("rested", [True, False], ids=["the pointer had rested", "the stroke had ended"])
+def test_who_paints_on_does_not_wait_for_what_is_whole(rested: bool) -> None:
+    model = Layered()
+    with opened(model) as client, client.websocket_connect(ADDRESS) as socket:
+        socket.send_bytes(frame(1, seed=1, preview=rested))
+        assert model.begun.get(timeout=PATIENT) == 1
+        socket.send_bytes(frame(2, seed=2, preview=True, scale=0.5))
+        assert answer(socket) == ({"request": 1, "dropped": True}, b"")
+        model.let()
+        assert answer(socket)[0]["request"] == 2
+
+
+def test_nothing_is_computed_for_who_has_left() -> None:
+    model = Layered()
+    with opened(model) as client, client.websocket_connect(ADDRESS) as staying:
+        with client.websocket_connect(ADDRESS) as leaving:
+            leaving.send_bytes(frame(1, seed=1))
+            assert model.begun.get(timeout=PATIENT) == 1
+        staying.send_bytes(frame(1, seed=2))
+        assert model.begun.get(timeout=PATIENT) == 2
+        model.let()
+        assert answer(staying)[0]["request"] == 1
+
+
+def test_a_preview_of_the_same_picture_is_the_picture() -> None:
+    model = Layered()
+    with opened(model) as client, client.websocket_connect(ADDRESS) as socket:
+        socket.send_bytes(frame(1, seed=1, preview=True))
+        assert model.begun.get(timeout=PATIENT) == 1
+        socket.send_bytes(frame(2, seed=1))
+        model.let()
+        (first, one), (second, same) = answer(socket), answer(socket)
+        assert [first["request"], second["request"]] == [1, 2] and one == same
+        assert model.begun.empty() and second["milliseconds"]["model"] == 0
+        for number, other in enumerate((frame(3, seed=1, scale=0.5), frame(4, seed=1, style={"seed": 1}), frame(5)), 3):
+            model.let()
+            socket.send_bytes(other)
+            assert answer(socket)[0]["request"] == number
+            assert model.begun.get(timeout=PATIENT) in (0, 1)
+
+
+@pytest.mark.parametrize(("priority", "times"), [(Priority.RENDER, 0), (Priority.CROP, 1), (Priority.CROP, PATIENCE)])
+def test_crops_break_off_for_who_paints_but_not_for_ever(
+    priority: Priority, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendering, "QUIET", 0.0)
+    monkeypatch.setattr(rendering, "SLOW", 1e9)
+    model, label = Layered(), scene()[0]
+    with opened(model) as client, client.websocket_connect(ADDRESS) as socket:
+        renderer: Renderer = client.app.state.renderer  # type: ignore[attr-defined]
+        crops: queue.Queue[Any] = queue.Queue()
+        crop = threading.Thread(target=lambda: crops.put(renderer.render(label, seed=50, priority=priority)))
+        crop.start()
+        for number in range(1, times + 1):
+            assert model.begun.get(timeout=PATIENT) == 50
+            socket.send_bytes(frame(number, seed=number))
+            assert model.begun.get(timeout=PATIENT) == number
+            model.let()
+            assert answer(socket)[0]["request"] == number
+        assert model.begun.get(timeout=PATIENT) == 50
+        if times != 1:  # it does not break off, or no more
+            socket.send_bytes(frame(times + 1, seed=times + 1))
+            model.let()
+            assert crops.get(timeout=PATIENT).picture.max() == 50
+            assert model.begun.get(timeout=PATIENT) == times + 1
+        model.let()
+        crop.join(PATIENT)
+        if times == 1:
+            assert crops.get(timeout=PATIENT).picture.max() == 50
+        else:
+            assert answer(socket)[0]["request"] == times + 1
+
+
+def test_crops_that_take_long_wait_until_nobody_paints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "QUIET", 0.5)
+    monkeypatch.setattr(rendering, "SLOW", 0.0)
+    model, label = Layered(), scene()[0]
+    with opened(model) as client, client.websocket_connect(ADDRESS) as socket:
+        renderer: Renderer = client.app.state.renderer  # type: ignore[attr-defined]
+        model.let()
+        renderer.render(label, seed=7)  # that it takes long is known from now on
+        assert model.begun.get(timeout=PATIENT) == 7
+        crop = threading.Thread(target=lambda: renderer.render(label, seed=50, priority=Priority.CROP))
+        crop.start()
+        assert model.begun.get(timeout=PATIENT) == 50
+        for number in range(1, PATIENCE + 4):
+            socket.send_bytes(frame(number, seed=number))
+            assert model.begun.get(timeout=PATIENT) == number, "not 50, which waits"
+            model.let()
+            assert answer(socket)[0]["request"] == number
+        assert model.begun.get(timeout=PATIENT) == 50
+        model.let()
+        crop.join(PATIENT)
+        assert not crop.is_alive()
 
 
 def test_connections_take_turns() -> None:

@@ -261,6 +261,7 @@ def applied(layout: Layout, edit: Edit) -> Layout:
     return result[0] if isinstance(result, tuple) else result
 
 
+@pytest.mark.long
 def check_same(state: dict[str, Any], layout: Layout) -> None:
     np.testing.assert_array_equal(array(state["label"], "<u2", *layout.shape), layout.label)
     np.testing.assert_array_equal(array(state["instance"], "<i4", *layout.shape), layout.instance)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from skimage import draw
 
-from gesso.synthesis.synthesizer import load
-from paged import served, somebody, visit
+from paged import visit
 from painted import CAR, GRASS, ROAD, SHAPE, SKY, SPACE, TREE, Canvas
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
@@ -23,30 +20,13 @@ BUDGET = 8  # ms that a pointer handler may take, at p95
 SCREENS = {"laptop": (1280, 720), "tablet": (1024, 768), "upright tablet": (820, 1180)}
 
 
-@pytest.fixture(scope="module")
-def address(tiny_model: Path) -> Iterator[str]:
-    with served(load(tiny_model, device="cpu"), examples=()) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    with somebody(chromium) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def opened(context: BrowserContext, address: str) -> Canvas:
-    return Canvas(visit(context, address))
-
-
 @pytest.fixture
-def canvas(opened: Canvas) -> Canvas:
+def canvas(blank_editor: Canvas) -> Canvas:
     """An empty sky, a small brush."""
-    opened.page.mouse.move(1, 1)
-    opened.blank()
-    opened.hold("brush", ROAD, size=8, newObject=False, fill="contiguous", gap=0)
-    return opened
+    blank_editor.page.mouse.move(1, 1)
+    blank_editor.blank()
+    blank_editor.hold("brush", ROAD, size=8, newObject=False, fill="contiguous", gap=0)
+    return blank_editor
 
 
 def distances(*corners: tuple[float, float]) -> npt.NDArray[np.float64]:
@@ -558,9 +538,9 @@ class Fingers:
         self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
-def test_one_finger_paints_and_two_move_and_zoom(chromium: Browser, address: str) -> None:
+def test_one_finger_paints_and_two_move_and_zoom(chromium: Browser, blank_address: str) -> None:
     context = chromium.new_context(viewport={"width": 820, "height": 1180}, has_touch=True)
-    page = visit(context, address)
+    page = visit(context, blank_address)
     canvas = Canvas(page)
     canvas.blank()
     canvas.hold("brush", ROAD, size=8)
@@ -626,10 +606,10 @@ FAULTS = """() => {
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_it_fits_screens_with_names_and_contrast(chromium: Browser, address: str, screen: str) -> None:
+def test_it_fits_screens_with_names_and_contrast(chromium: Browser, blank_address: str, screen: str) -> None:
     width, height = SCREENS[screen]
     context = chromium.new_context(viewport={"width": width, "height": height}, has_touch=screen != "laptop")
-    canvas = Canvas(visit(context, address))
+    canvas = Canvas(visit(context, blank_address))
     canvas.blank()
     canvas.ask("put", [CAR, 30, 20, 60, 20])
     page = canvas.page
@@ -678,9 +658,9 @@ def test_every_tool_is_reached_by_the_keyboard_alone(canvas: Canvas) -> None:
 # -------------------------------------------------------------------------------------------------------------- speed
 
 
-def test_the_pointer_handler_takes_less_than_8_ms(context: BrowserContext, address: str) -> None:
+def test_the_pointer_handler_takes_less_than_8_ms(context: BrowserContext, blank_address: str) -> None:
     """At 1024x512 with a brush of 64: time of the page's own thread, as other work on the machine is not the page's."""
-    canvas = Canvas(visit(context, address))
+    canvas = Canvas(visit(context, blank_address))
     canvas.blank(SKY, (512, 1024))
     random, browser = np.random.default_rng(1), context.browser
     assert browser is not None

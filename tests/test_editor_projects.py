@@ -181,6 +181,7 @@ def test_saving_refuses_what_could_not_be_opened(web: TestClient) -> None:
     said(web.post("/api/project/save", files={"photograph": ("p.png", b"text")}), "lacks the field document")
 
 
+@pytest.mark.long
 def noisy(side: int) -> DocumentWire:
     """A document whose maps hardly shrink."""
     random = np.random.default_rng(0)

@@ -58,7 +58,7 @@ def test_a_scale_renders_every_other_pixel_and_says_so(
     client: TestClient, synthesizer: Synthesizer, tmp_path: Path
 ) -> None:
     label, instance = scene()
-    for scale, step in ((0.5, 2), (0.25, 4)):
+    for scale, step in ((0.5, 2), (0.25, 4), (0.125, 8)):
         answer = client.post("/api/render", **fields(scale=scale))
         part = np.s_[step // 2 :: step, step // 2 :: step]
         assert (pixels(answer.content) == synthesizer(label[part], instance[part])).all()
@@ -69,10 +69,10 @@ def test_a_scale_renders_every_other_pixel_and_says_so(
 
 def test_any_map_keeps_a_pixel_when_reduced() -> None:
     for shape in ((1, 1), (1, 5), (2, 3), (7, 9)):
-        for scale in (1, 0.5, 0.25):
+        for scale in (1, 0.5, 0.25, 0.125):
             assert reduced(np.zeros(shape, np.int32), scale).size
     assert (reduced(np.arange(8)[None], 0.25) == [[2, 6]]).all()
-    with pytest.raises(ConfigError, match=r"scale is 0.3; give 1, 0.5 or 0.25"):
+    with pytest.raises(ConfigError, match=r"scale is 0.3; give 1, 0.5, 0.25 or 0.125"):
         reduced(np.zeros((4, 4), np.int32), 0.3)
 
 
@@ -155,6 +155,8 @@ def test_the_addresses_are_documented(client: TestClient) -> None:
         "/api/open/photograph",
         "/api/project/save",
         "/api/project/open",
+        "/api/retouch",
+        "/api/retouch/original",
         "/api/library",
         "/api/swatches",
     } <= paths.keys()

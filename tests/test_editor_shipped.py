@@ -56,6 +56,7 @@ def test_relabelled_moved_deleted_and_twenty_times_undone(canvas: Canvas) -> Non
     page, first = canvas.page, look(canvas.page)
     label = canvas.label
     page.evaluate("gesso.select([])")
+    steps = page.evaluate("gesso.history.length")
     for number in range(17):
         canvas.hold("brush", (ROAD, GRASS, CAR)[number % 3], size=10, newObject=True)
         canvas.drag((20 + 12 * number, 90), (30 + 12 * number, 100))
@@ -65,6 +66,7 @@ def test_relabelled_moved_deleted_and_twenty_times_undone(canvas: Canvas) -> Non
     page.keyboard.press("Delete")
     edited = look(page)
     assert (edited != first).any()
+    assert page.evaluate("gesso.history.length") == steps + 20
     for _ in range(20):
         page.keyboard.press("Control+z")
     assert np.array_equal(canvas.label, label)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import re
 import socket
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from gesso import load
-from gesso.cli.edit import serve
+from gesso.cli.edit import SMALL, _leave_a_core, serve
 from gesso.data.spaces import published
 from gesso.editor.rendering import refuse_broken
 from gesso.editor.server import create_app
@@ -34,8 +37,7 @@ from styled import SPACE, scene, write_scenes
 from support import refused
 from whole_styled import write_pix2pix_model
 
-# In the tier of fresh processes: in the default one, after many other tests, the worker process vanished while one of these ran.
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_picture_model_is_refused(gesso: Any, tmp_path: Path) -> None:
@@ -126,6 +128,7 @@ def test_addresses_of_this_computer_alone() -> None:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url_of(listening))
 
 
+@pytest.mark.long
 def test_the_command_serves_examples_of_a_dataset_until_interrupted(model_file: Path, tmp_path: Path) -> None:
     process = start(model_file, "--data", write_scenes(tmp_path / "scenes"), "--no-browser")
     try:
@@ -236,3 +239,24 @@ def test_a_live_connection_over_the_wire_and_messages_of_limited_size(synthesize
                 live.recv(20)
         with pytest.raises(InvalidStatus, match="403"), connect(place, origin="http://evil.example"):  # type: ignore[arg-type]
             pass
+
+
+@pytest.mark.parametrize(
+    ("device", "weights", "threads", "left"),
+    [
+        ("cpu", SMALL - 1, 3, [2]),
+        ("cpu", SMALL - 1, 2, []),  # somebody chose that, or it is what a container allows
+        ("cpu", SMALL, 3, []),  # large layers are shared well
+        ("cuda", SMALL - 1, 3, []),
+    ],
+)
+def test_small_models_leave_a_core_to_the_browser(
+    device: str, weights: int, threads: int, left: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 4, 5}, raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    model: Any = SimpleNamespace(device=device, weights=weights)
+    _leave_a_core(model)
+    assert chosen == left

@@ -113,7 +113,7 @@ def test_modes_that_cannot_be_shown_are_refused(web: TestClient) -> None:
     said(ask(web, "mode", **{"class": "tram", "mode": 0}), "no class 'tram'")
     said(ask(web, "mode", **{"class": "car", "id": 5, "mode": 0}), "does not show the object car:5", "hidden")
     said(ask(web, "mode", **{"class": "tree", "mode": 0}), "does not show tree")
-    said(ask(web, "mode", **{"class": "car", "id": 26001, "mode": 0, "scale": 0.3}), "0.5 or 0.25")
+    said(ask(web, "mode", **{"class": "car", "id": 26001, "mode": 0, "scale": 0.3}), "0.25 or 0.125")
     said(ask(web, "mode", **{"class": "car", "id": 26001, "mode": 0, "style": "{"}), "not JSON")
     said(ask(web, "mode", **{"class": "car", "id": 26001, "mode": 0, "style": '{"seed": 1e400}'}), "seed")
     assert ask(web, "mode", **{"class": "car", "id": 2**40, "mode": 0}).status_code == 422

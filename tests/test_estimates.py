@@ -114,6 +114,7 @@ def test_processes_share_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert of_small(batch=4) == alone
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("recipe", [spade, pix2pixhd])
 def test_strips_are_counted_like_the_whole(monkeypatch: pytest.MonkeyPatch, recipe: Any, precision: str) -> None:
@@ -232,6 +233,8 @@ def test_what_is_frozen_has_no_gradients_and_no_moments() -> None:
     assert frozen.flops < 0.8 * trained.flops
 
 
+@pytest.mark.long
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("config", "named"),
     [
@@ -301,6 +304,7 @@ REAL_TRAINING = """
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read as Linux tells it")
 def test_memory_agrees_with_a_real_training_and_estimating_needs_little(tmp_path: Path) -> None:
     script = textwrap.dedent(REAL_TRAINING)

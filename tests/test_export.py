@@ -25,10 +25,7 @@ from styled import SPACE, scene
 from support import refused
 
 require_extra()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.usefixtures("one_thread"),
-]  # worker processes vanish in the default tier: being looked into
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -29,13 +29,15 @@ def assert_close(found: Tensor, wanted: Tensor, within: float = 1e-5) -> None:
     assert (found.double() - wanted).abs().max() <= within * wanted.abs().max()
 
 
-@pytest.fixture(params=["whole", "strips"], autouse=True)
+@pytest.fixture(params=["whole", "strips", "groups"], autouse=True)
 def in_strips(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test runs with and without strips."""
+    """Every test runs with and without strips, and in every way of computing them."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "strips":
+        if request.param != "whole":
             patch.setattr(strips, "STRIP", 2000)
-            patch.setattr(convolutions, "SUMMANDS_FROM", 1)  # and the other way of computing them
+            patch.setattr(convolutions, "SUMMANDS_FROM", 1)
+            patch.setattr(convolutions, "GROUPED", 0 if request.param == "strips" else 10**6)
+            patch.setattr(convolutions, "SUMMANDS", 18)
         yield
 
 
@@ -78,6 +80,24 @@ def test_winograd_is_the_convolution(
             patch.setattr(winograd, "KEPT", 0)
         found = Winograd(weight, bias, mode, tile)(x.to(memory_format=torch.channels_last))
     assert found.is_contiguous(memory_format=torch.channels_last)
+    assert_close(found, plain(x, weight, bias, mode, 1))
+
+
+@SOME
+@given(SIZES, CHANNELS, CHANNELS, BATCHES, MODES, st.booleans(), st.booleans())
+def test_of_few_pixels_weights_are_read_as_they_are(
+    size: tuple[int, int], channels: int, out: int, batch: int, mode: Mode, biased: bool, given: bool
+) -> None:
+    x, weight, bias = draw(batch, channels, *size), draw(out, channels, 3, 3), draw(out) if biased else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolutions, "WINOGRAD_FROM", 1)
+        patch.setattr(winograd, "KEPT", 0)
+        patch.setattr(convolutions, "FEW_PIXELS", 2000)
+        patch.setattr(Winograd, "__call__", None)
+        convolution = Convolution(weight, bias, padding=1, mode=mode)
+        place = torch.empty(batch, *size, out).permute(0, 3, 1, 2) if given else None
+        found = convolution(x.to(memory_format=torch.channels_last), place)
+    assert found.is_contiguous(memory_format=torch.channels_last) and (place is None or found is place)
     assert_close(found, plain(x, weight, bias, mode, 1))
 
 

@@ -191,3 +191,20 @@ def test_instance_norm_of_pixels() -> None:
     pixels = x[0].flatten(1).t().contiguous()
     found = Norm(torch.nn.InstanceNorm2d(6), torch.ones(6)).of(pixels).apply_(pixels, rectify=True)
     torch.testing.assert_close(found.t().view_as(x), F.instance_norm(x).relu(), rtol=1e-5, atol=1e-6)
+
+
+def test_styles_that_share_a_hash_value_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    semantics = layout("blocks", (24, 32))
+    style = torch.randn(3, CLASSES)[:, semantics.codes].movedim(0, 1).clone()
+    style[..., :12] *= 2  # objects of one class differ
+    assert isinstance(join(semantics, style), Indexed)
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.zeros(4, dtype=torch.int64))
+    joined = join(semantics, style)
+    assert isinstance(joined, Tensor) and torch.equal(joined, torch.cat([semantics.dense(), style], dim=1))
+
+
+def test_styles_of_another_precision() -> None:
+    semantics = layout("blocks", (24, 32))
+    style = torch.ones(1, 3, 24, 32, dtype=torch.float64)
+    joined = join(semantics, style)
+    assert isinstance(joined, Indexed) and joined.shape == (1, CLASSES + 3, 24, 32)

@@ -10,13 +10,14 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from gesso.errors import GessoError
 from gesso.labels import Semantics
 from gesso.networks import indexed as codes_of
 from gesso.networks.indexed import Indexed, indexed
 from gesso.networks.spade import SpadeGenerator, initialise
-from gesso.synthesis.fast import fast
+from gesso.synthesis.fast import convolutions, fast
 from gesso.synthesis.fast import spade as module
 from gesso.synthesis.fast.spade import FastSpadeGenerator
 from test_indexed import CODES, KINDS, painted, real
@@ -114,7 +115,8 @@ def test_real_layouts(
 
 @pytest.mark.parametrize("few", [0, 10**6])
 def test_convolutions_of_every_size(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FEW", few)
+    monkeypatch.setattr(convolutions, "WINOGRAD_FROM", 1)
+    monkeypatch.setattr(convolutions, "TILES_FROM", few)
     monkeypatch.setattr(module, "CHUNK", 2**9)
     generator, semantics = network(width=16), layout()
     agree(engine(generator)(semantics), generator(semantics.dense()))
@@ -129,13 +131,13 @@ def test_codes_that_cannot_be_told_apart(monkeypatch: pytest.MonkeyPatch) -> Non
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one whenever scales and offsets are computed."""
     calls: list[int] = []
-    compute: Callable[..., Any] = module._Modulation.table
+    compute: Callable[..., Any] = module.Modulation.table
 
     def counting(self: Any, semantics: Indexed) -> Any:
         calls.append(1)
         return compute(self, semantics)
 
-    monkeypatch.setattr(module._Modulation, "table", counting)
+    monkeypatch.setattr(module.Modulation, "table", counting)
     return calls
 
 
@@ -168,17 +170,35 @@ def test_what_a_layout_shows_decides_not_where_it_lies(monkeypatch: pytest.Monke
     assert len(calls) == 3 * layers
 
 
-@pytest.mark.parametrize("room", [0, 60_000, 400_000])
-def test_memory_for_layouts_is_bounded(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("room", "kept"), [(0, 0), (4_000_000, 1), (10_000_000, 3)])
+def test_memory_for_layouts_is_bounded(room: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT", room)
     generator = network()
     ours = engine(generator)
     for seed in range(module.LAYOUTS + 2):
         semantics = layout(seed=seed)
         agree(ours(semantics), generator(semantics.dense()))
-        kept = sum(table.rows.nbytes for known in ours.layouts for table in known.tables.values())
-        assert kept == sum(known.bytes for known in ours.layouts) <= room
-        assert 1 <= len(ours.layouts) <= module.LAYOUTS and (kept or room == 0)
+        held = {id(one): one.nbytes for one in tensors(ours.layouts)}
+        assert sum(held.values()) <= 1.01 * room and len(ours.layouts) == min(kept, seed + 1)
+
+
+def tensors(root: Any) -> list[Tensor]:
+    """All that can be reached from what an engine keeps."""
+    found, seen, waiting = [], set(), [root]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen or isinstance(one, torch.nn.Module | module.Modulation):
+            continue
+        seen.add(id(one))
+        if isinstance(one, Tensor):
+            found.append(one)
+        elif isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list | tuple):
+            waiting += one
+        else:
+            waiting += vars(one).values() if hasattr(one, "__dict__") else []
+    return found
 
 
 @pytest.mark.parametrize(
@@ -235,3 +255,24 @@ def test_what_encode_gives_and_its_codes() -> None:
     found, generator = indexed(semantics, batch), network()
     assert found is not None
     agree(engine(generator)(found), generator(semantics.encode(batch)))
+
+
+def test_hooks_see_every_block_and_can_stop_it() -> None:
+    """The editor gives up photographs that nobody waits for."""
+    generator = network()
+    compute, semantics = engine(generator), layout()
+    seen: list[str] = []
+    with register_module_forward_pre_hook(lambda layer, _: seen.append(type(layer).__name__)):
+        before = compute(semantics)
+    assert seen.count("Block") == len(generator.blocks) and seen.count("_Convolution") > len(generator.blocks)
+
+    layers = len(seen)
+
+    def stop(*_: object) -> None:
+        seen.append("again")
+        if len(seen) == layers + 5:
+            raise KeyboardInterrupt
+
+    with register_module_forward_pre_hook(stop), pytest.raises(KeyboardInterrupt):
+        compute(semantics)
+    assert torch.equal(compute(semantics), before)

@@ -9,6 +9,7 @@ import ast
 import functools
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import os
 import pkgutil
@@ -29,7 +30,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+COMMANDS_PAGE = ROOT / "docs" / "commands.md"  # generated: names every command, whether somebody wrote about it or not
+DOCUMENTS = (ROOT / "README.md", *sorted({*(ROOT / "docs").rglob("*.md")} - {COMMANDS_PAGE}))
 
 
 def read(path: str | Path) -> str:
@@ -53,16 +55,35 @@ MAY_IMPORT: dict[str, set[str]] = {
     "losses": BASE,
     "recipes": BASE | {"data", "networks", "losses"},
     "model_info": BASE,
-    "checkpoints": BASE | {"model_info", "networks"},
+    "style_tensors": BASE | {"model_info"},
+    "checkpoints": BASE | {"disk", "model_info", "networks", "style_tensors"},
     "pictures": BASE,
     "devices": {"errors"},
+    "disk": {"errors"},
+    "launch": {"errors"},
     "train_log": BASE | {"pictures", "recipes"},
-    "batches": BASE | {"data", "recipes"},
+    "compiling": set(),
+    "batches": BASE | {"data", "networks", "recipes"},
     "averaging": BASE | {"networks"},
-    "session": MODEL | {"averaging", "batches", "data", "recipes", "train_log"},
+    "session": MODEL | {"averaging", "batches", "compiling", "data", "recipes", "train_log"},
     "run_start": MODEL | {"data", "recipes", "session"},
+    "validation": MODEL | {"batches", "compiling", "data", "pictures", "session", "train_log"},
     "train": MODEL
-    | {"averaging", "batches", "data", "losses", "recipes", "pictures", "run_start", "session", "train_log", "devices"},
+    | {
+        "averaging",
+        "batches",
+        "compiling",
+        "data",
+        "losses",
+        "recipes",
+        "pictures",
+        "run_start",
+        "session",
+        "train_log",
+        "devices",
+        "launch",
+        "validation",
+    },
     "estimates": MODEL | {"data", "recipes", "devices", "session"},
     "importers": MODEL,
     "synthesis": MODEL | {"agreement", "pictures", "devices"},
@@ -307,6 +328,15 @@ def test_every_part_of_a_command_is_documented() -> None:
     assert missing == []
 
 
+def test_the_page_of_commands_is_what_the_commands_say() -> None:
+    script = ROOT / "examples" / "commands_page.py"
+    spec = importlib.util.spec_from_file_location("commands_page", script)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert read(COMMANDS_PAGE) == module.page(), f"write the page anew: python {script.relative_to(ROOT)}"
+
+
 def test_every_preset_is_documented() -> None:
     modules = recipe_modules()
     assert modules and all(module.PRESETS for module in modules)
@@ -471,6 +501,7 @@ def test_no_source_file_is_over_450_lines() -> None:
     assert {name: lines for name, text in sources().items() if (lines := text.count("\n")) > 450} == {}
 
 
+@pytest.mark.long
 def test_the_benchmark_starts() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "throughput.py"), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

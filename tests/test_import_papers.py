@@ -558,6 +558,7 @@ def test_pix2pix_of_pictures_trains_on(gesso: Command, tiny_dataset: Path, tmp_p
         (folder.with_name("further")).rename(run / f"{labels}-further")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cells", [0, 2])
 def test_spade_trains_on(gesso: Command, tiny_dataset: Path, tmp_path: Path, cells: int) -> None:
     channels, run = CLASSES + 2, tmp_path / "run"

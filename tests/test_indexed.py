@@ -130,6 +130,32 @@ def test_other_precisions(kind: str, dtype: torch.dtype) -> None:
     near(ours.dense().double(), plain, 1e-6 if dtype == torch.float32 else 0.03)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_in_bfloat16(kind: str) -> None:
+    """Under autocast they are as near to those in float64 as the dense ones are."""
+    codes, vectors = painted(kind, (2, 9, 10)), torch.randn(CODES, 6)
+    gradients = {}
+    for way in ("codes", "dense", "exact"):
+        torch.manual_seed(1)
+        convolution = torch.nn.Conv2d(6, 8, 3, padding=1)
+        x = vectors.clone()
+        if way == "exact":
+            convolution, x = convolution.double(), x.double()
+        x.requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=way != "exact"):
+            if way == "codes":
+                found = Indexed(codes, x).convolved(convolution.weight.bfloat16(), convolution.bias, padding=1)
+                assert found is not None
+                y = found.dense()
+            else:
+                y = convolution(x[codes].movedim(-1, 1))
+        (y.double() * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum().backward()
+        assert x.grad is not None and convolution.weight.grad is not None
+        gradients[way] = [x.grad.double(), convolution.weight.grad.double()]
+    for ours, plain, exact in zip(*gradients.values(), strict=True):
+        assert (ours - exact).abs().max() <= 2 * (plain - exact).abs().max() + 0.01 * exact.abs().max()
+
+
 def test_lookups_and_products_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     codes, vectors = painted("noise", (1, 20, 20)), torch.randn(CODES, 6)
     weight, patterns = torch.randn(4, 6, 3, 3), Patterns.find(codes, 3, padding=1)
@@ -287,6 +313,7 @@ def test_dense_and_resized_take_both_kinds() -> None:
     assert dense(plain := semantics.dense()) is plain and resized(plain, plain.shape[2:]) is plain
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arguments", [{}, {"checkpoint_activations": True}, {"norm": "sync_batch"}])
 def test_losses_of_training_on_codes(arguments: dict[str, object], camvid: Path) -> None:
     semantics, batch = real(camvid, "train", 64, 64)

@@ -254,7 +254,7 @@ def test_a_second_file_with_the_same_stem_is_an_orphan(tmp_path: Path) -> None:
 
 def test_hidden_and_foreign_files_are_not_samples(tmp_path: Path) -> None:
     camvid(tmp_path)
-    touch(tmp_path, "train/images/._a.jpg")
+    touch(tmp_path, "train/images/._a.jpg", "train/images/.b.png.partial/host-1/b.png")
     (tmp_path / "train/images/notes.txt").write_text("none")
     assert layouts.find(tmp_path).orphans == ()
 

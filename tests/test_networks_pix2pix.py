@@ -12,13 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.errors import LabelError, StyleError
+from gesso.labels import Semantics
 from gesso.networks.pix2pix import (
+    Double,
     Normalise,
     PatchDiscriminator,
     UNetGenerator,
     initialise,
     receptive_field,
 )
+from gesso.recipes import pix2pix
 
 NORMS = ["batch", "instance", "none"]
 
@@ -144,6 +147,45 @@ def test_decoder_mirrors_the_encoder() -> None:
 
 
 # --- statistics and noise ---
+
+
+def test_resizing_makes_every_pixel_of_a_flat_map_alike_and_transposing_does_not() -> None:
+    flat = torch.full((1, 4, 6, 8), 0.7)
+    for doubling, alike in (("resize", True), ("transposed", False)):
+        double = lively(Double(4, 3, nn.Identity(), bias=True, doubling=doubling))  # type: ignore[arg-type]
+        inner = double(flat)[..., 2:-2, 2:-2]
+        assert double(flat).shape == (1, 3, 12, 16)
+        assert (inner.amax((2, 3)) - inner.amin((2, 3)) < 1e-5).all() == alike
+
+
+def test_resizing_in_figures() -> None:
+    """One pixel, all weights one: 3x3 around each pixel of its 2x2 copies, mirrored at the border."""
+    double = Double(1, 1, nn.Identity(), bias=False, doubling="resize")
+    nn.init.ones_(double.conv.weight)  # type: ignore[arg-type]
+    assert torch.equal(double(torch.full((1, 1, 1, 1), 2.0)), torch.full((1, 1, 2, 2), 18.0))
+    rising = torch.tensor([1.0, 2.0]).reshape(1, 1, 1, 2)
+    assert double(rising)[0, 0, 0].tolist() == [9.0, 12.0, 15.0, 18.0]
+
+
+@pytest.mark.parametrize("skips", [True, False])
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_generator_that_resizes(norm: str, skips: bool) -> None:
+    network = unet(downs=5, norm=norm, skips=skips, doubling="resize")
+    assert not any(isinstance(module, nn.ConvTranspose2d) for module in network.modules())
+    found = lively(network)(picture(2, 3, 32, 64))
+    assert found.shape == (2, 3, 32, 64) and found.isfinite().all() and found.std() > 0
+    found.mean().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_files_without_the_choice_keep_their_description_and_others_say_it() -> None:
+    published, resizing = (
+        pix2pix.build(pix2pix.Config(generator_width=2, generator_downs=2, doubling=doubling), Semantics(classes=3))
+        for doubling in ("transposed", "resize")
+    )
+    assert "doubling" not in published.descriptions["generator"]["arguments"]
+    assert resizing.descriptions["generator"]["arguments"]["doubling"] == "resize"
+    assert all(config.doubling == "transposed" for config in pix2pix.PRESETS.values())
 
 
 def test_batch_norm_of_one_picture_is_instance_norm() -> None:

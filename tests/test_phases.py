@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import json
 import os
 import re
 import signal
@@ -22,7 +23,7 @@ from torch import Tensor
 
 import gesso
 from gesso import train as gesso_train
-from gesso.checkpoints import load_model, save_model, save_state, states
+from gesso.checkpoints import load_model, read_document, save_model, save_state, states
 from gesso.cli import main
 from gesso.data.preprocessing import Preprocessing
 from gesso.errors import ConfigError, ModelFileError
@@ -177,6 +178,7 @@ def test_each_phase_leaves_a_usable_model(grown: Path) -> None:
     assert load_model(files[0]).info.preprocessing["shrink"] == 2
 
 
+@pytest.mark.long
 def test_losses_go_on_in_one_log(grown: Path) -> None:
     text = (grown / "log.jsonl").read_text()
     steps = [int(n) for n in re.findall(r'"step": (\d+), "G_gan"', text)]
@@ -220,6 +222,7 @@ def test_averages_are_taken_over(at_borders: dict[int, Path]) -> None:
     torch.testing.assert_close(after[key], before[key].lerp(live[key], 1 - 1 / 10))
 
 
+@pytest.mark.long
 def same_end(run: Path, uninterrupted: Path) -> None:
     for file in sorted(states(uninterrupted / "state")[-1].iterdir()):
         assert (states(run / "state")[-1] / file.name).read_bytes() == file.read_bytes(), f"{file.name} differs"
@@ -243,6 +246,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.close()
 
 
+def test_scores_say_of_which_phase_they_are_and_those_at_one_size_compare(grown: Path) -> None:
+    lines = [json.loads(line) for line in (grown / "log.jsonl").read_text().splitlines()]
+    found = {line["step"]: (line["phase"], line["val_l1"]) for line in lines if "val_l1" in line}
+    assert {step: phase for step, (phase, _) in found.items() if step} == dict(zip(BORDERS, range(3), strict=True))
+    best = load_model(grown / "best.safetensors").info.best
+    assert best is not None and best.step == min(BORDERS[1:], key=lambda step: found[step][1])
+    assert best.phase == found[best.step][0]
+    assert read_document(states(grown / "state")[-1])["best"]["phase"] == 2
+
+
+@pytest.mark.long
 def test_killed_while_a_phase_is_being_saved(server: Server, tiny_dataset: Path, tmp_path: Path) -> None:
     """One run, killed in the state, in the model file, and twice in what is written again when it goes on.
 
@@ -250,7 +264,7 @@ def test_killed_while_a_phase_is_being_saved(server: Server, tiny_dataset: Path,
     once the state is there, it is not written again.
     """
     run, whole = tmp_path / "run", tmp_path / "whole"
-    begin = ["train", str(tiny_dataset), "--device", "cpu", *tiny_flags(**GROWING)]
+    begin = ["train", str(tiny_dataset), "--device", "cpu", *tiny_flags(**GROWING, best_by="none")]
     assert server.run([*begin, "--out", str(whole)]) == 0, server.errors.read_text()
     for flush in (4, 9, 4, 6):
         kill_at(server, [*begin, "--out", str(run)], flush)
@@ -259,6 +273,7 @@ def test_killed_while_a_phase_is_being_saved(server: Server, tiny_dataset: Path,
     same_end(run, whole)
 
 
+@pytest.mark.long
 def kill_at(server: Server, command: list[str], flush: int) -> None:
     child = server.start(command, hang_at=flush, marker=str(server.marker))
     end = time.monotonic() + 60
@@ -280,6 +295,7 @@ def test_two_enhancers(tiny_dataset: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "run" / "phases").iterdir())) == 5
 
 
+@pytest.mark.long
 def test_nothing_of_an_earlier_phase_is_held_on_to(
     tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,6 +360,7 @@ def test_a_model_file_seeds_the_enhancer(grown: Path, tiny_dataset: Path, tmp_pa
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs if k.startswith("generator.trunk."))
 
 
+@pytest.mark.long
 def test_a_run_folder_seeds_generator_average_and_discriminator(tiny_dataset: Path, tmp_path: Path) -> None:
     coarse = {"enhancers": 0, "generator_width": 4, "discriminator_scales": 1, "height": 32, "width": 64}
     train(tiny_dataset, tmp_path / "coarse", **coarse)
@@ -429,6 +446,7 @@ def test_the_plan_shows_the_phases(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_the_plan_begins_where_the_training_would(
     grown: Path, tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,9 @@ from gesso.cli.styles import styles
 from gesso.labels import Semantics
 from gesso.networks.spade import SpadeGenerator
 from gesso.recipes import pix2pixhd, spade
+from gesso.recipes.monitors import BLOCK
 from gesso.recipes.protocol import TrainingConfig
+from gesso.session import total_steps
 
 Row = tuple[Any, str]  # value, source
 Table = dict[str, Row]
@@ -91,6 +93,16 @@ HD_SMALL: Table = _HD | {
     "vgg": (False, "ours"),
     "lambda_l1": (10.0, "ours"),
     "ema": (0.999, "ours"),
+}
+
+HD_FEW: Table = HD_SMALL | {
+    "generator_width": (16, "ours: two thirds of the small one"),
+    "generator_blocks": (3, "ours"),
+    "discriminator_width": (16, "ours: half of the small one"),
+    "epochs": (100, "paper, appendix A"),
+    "epochs_decay": (100, "paper, appendix A"),
+    "diffaugment": ("color,translation,cutout", "DiffAugment, arXiv 2006.10738: all of it where photographs are few"),
+    "warp": (1.0, "ours: tried in docs/small-data.md"),
 }
 
 # --- SPADE, arXiv 1903.07291 ---
@@ -205,11 +217,21 @@ SPADE_SMALL: Table = {
     "epochs": (10, "ours"),
     "epochs_decay": (10, "ours"),
 }
+SPADE_FEW: Table = SPADE_SMALL | {
+    "generator_width": (8, "ours: two thirds of the small one"),
+    "hidden": (16, "ours: two thirds of the small one"),
+    "discriminator_width": (16, "ours: half of the small one"),
+    "epochs": (100, "paper, appendix A"),
+    "epochs_decay": (100, "paper, appendix A"),
+    "diffaugment": ("color,translation,cutout", "DiffAugment, arXiv 2006.10738: all of it where photographs are few"),
+    "warp": (1.0, "ours: tried in docs/small-data.md"),
+}
 
 TABLES: dict[str, Table] = {
     "pix2pixhd-cityscapes-512p": HD_512P,
     "pix2pixhd-cityscapes-1024p": HD_1024P,
     "pix2pixhd-small": HD_SMALL,
+    "pix2pixhd-few": HD_FEW,
     "spade-cityscapes": SPADE_CITYSCAPES,
     "spade-ade20k": SPADE_ADE20K,
     "spade-ade20k-outdoor": SPADE_ADE20K,
@@ -217,6 +239,7 @@ TABLES: dict[str, Table] = {
     "spade-landscapes-512": SPADE_LANDSCAPES,
     "spade-compact": SPADE_COMPACT,
     "spade-small": SPADE_SMALL,
+    "spade-few": SPADE_FEW,
 }
 PRESETS: dict[str, TrainingConfig] = {**pix2pixhd.PRESETS, **spade.PRESETS}
 
@@ -289,6 +312,29 @@ def test_small_spade_keeps_its_budget(channels: int, style_encoder: bool) -> Non
     assert sum(p.numel() for network in networks for p in network.parameters()) <= 3_800_000
     shapes = [(1, channels, 128, 256), (1, config.latent_size)][: 1 + style_encoder]
     assert 0 < multiply_adds(networks[0], *shapes) <= 6e9
+
+
+@pytest.mark.parametrize("method", ["pix2pixhd", "spade"])
+def test_few_is_smaller_than_small(method: str) -> None:
+    recipe = {"pix2pixhd": pix2pixhd, "spade": spade}[method]
+    sizes = []
+    for preset in (f"{method}-few", f"{method}-small"):
+        with torch.device("meta"):
+            trained = recipe.build(recipe.PRESETS[preset], Semantics(classes=13)).trained
+        sizes.append([sum(p.numel() for p in trained[name].parameters()) for name in ("generator", "discriminator")])
+    (few, few_judge), (small, small_judge) = sizes
+    assert few / small == pytest.approx(
+        {"pix2pixhd": 0.35, "spade": 0.45}[method], abs=0.005
+    )  # as docs/small-data.md has it
+    assert few_judge / small_judge == pytest.approx(0.25, abs=0.005)
+
+
+@pytest.mark.parametrize("method", ["pix2pixhd", "spade"])
+def test_few_measures_often_enough_for_the_warning_with_eight_photographs(method: str) -> None:
+    """As docs/small-data.md says: 16 measurements, of which the first is of untrained weights."""
+    recipe = {"pix2pixhd": pix2pixhd, "spade": spade}[method]
+    config = recipe.PRESETS[f"{method}-few"]
+    assert 1 + total_steps(config, 8) // config.sample_every >= 4 * BLOCK
 
 
 def test_compact_spade_takes_about_a_quarter() -> None:

@@ -230,6 +230,7 @@ def test_encoder_shares_the_generators_optimizer() -> None:
         assert (group["lr"], group["betas"]) == (rate, (0.0, 0.9))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings", [{}, {"style_encoder": True}, {"latent": 16, "precision": "bf16-mixed"}])
 def test_a_step_can_be_rehearsed_without_content(settings: dict[str, Any]) -> None:
     config = spade.Config(**(spade.PRESETS["spade-small"].model_dump() | settings))
@@ -643,6 +644,7 @@ def train_share(rank: int, world: int) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.long
 def test_two_processes_make_the_update_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With sync batch norm and the KL term, which is a sum: however the batch is shared out, the result is that of one."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -686,6 +688,7 @@ CURVES: dict[str, tuple[dict[str, Any], dict[str, list[float]]]] = {  # settings
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CURVES)
 def test_four_steps_give_the_same_losses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Regression: losses of four steps of spade-small in float64, relative 1e-6.

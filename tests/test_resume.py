@@ -108,6 +108,7 @@ def same_as(run: Path, uninterrupted: Path) -> None:
     assert not [path for path in run.rglob(".*") if path.exists()], "something temporary is left"
 
 
+@pytest.mark.long
 def test_killed_at_five_moments(server: Server, tiny_dataset: Path, uninterrupted: Path, tmp_path: Path) -> None:
     kinds = [kill_after_steps, kill_during_save, kill_after_steps, kill_during_save, kill_after_steps]
     moments = kill_often(server, tiny_dataset, tmp_path / "run", kinds, seed=20)
@@ -166,6 +167,7 @@ def contents(run: Path) -> dict[str, bytes]:
     return {str(file.relative_to(run)): file.read_bytes() for file in files if file.is_file()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("room", [0, 40_000])  # nothing at all can be written; the log can, the state only in part
 def test_a_full_disk(server: Server, tiny_dataset: Path, small_disk: Path, uninterrupted: Path, room: int) -> None:
     run = small_disk / "run"

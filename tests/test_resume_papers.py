@@ -52,6 +52,8 @@ def trained(name: str, root: Path, run: Path, *stops: int | None) -> Path:
     return run
 
 
+@pytest.mark.long
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_stopped_and_resumed(name: str, tiny_dataset: Path, tmp_path: Path) -> None:
     whole = trained(name, tiny_dataset, tmp_path / "whole", None)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import shutil
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +31,7 @@ from styled import SIZE, SPACE, clusters, scene, write_scenes, write_styled_mode
 from support import refused
 
 require_extra()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.usefixtures("one_thread"),
-]  # worker processes vanish in the default tier: being looked into
+pytestmark = pytest.mark.usefixtures("one_thread")
 Picture = npt.NDArray[np.uint8]
 
 
@@ -277,3 +277,46 @@ def test_unknown_runtimes_and_other_devices(gesso: Any, models: dict[str, Path])
     ended = gesso("generate", models["spade"], "x", "--runtime", "tpu")
     assert ended.code == 2 and "tpu" in ended.err
     assert len(SPACE) == 11
+
+
+@pytest.mark.parametrize("name", ["torch", "plain", "onnx", "openvino"])
+def test_threads_get_their_own_photographs(models: dict[str, Path], name: str) -> None:
+    synthesizer = load(models["pix2pixhd"], "cpu", runtime=name)
+    given = [(label, instance) for label, instance in zip(*layouts(64, 128), strict=True)]
+    alone = [synthesizer(*one) for one in given]
+    assert not np.array_equal(alone[0], alone[1])
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda number: synthesizer(*given[number % 3]), range(18)))
+    assert all(np.array_equal(picture, alone[number % 3]) for number, picture in enumerate(together))
+
+
+LEAVES_SIGNALS_ALONE = """
+import faulthandler, gc, signal, sys
+from pathlib import Path
+from gesso.export import calibration_cases, export
+from gesso.synthesis.synthesizer import load
+from styled import scene
+
+faulthandler.enable()  # gives the thread a stack for signals, as under pytest
+path = Path(sys.argv[1])
+export(path, "openvino", layouts=calibration_cases(load(path, "cpu"), [scene()]), origin="a scene")
+several = [load(path, "cpu", runtime=name) for name in ("openvino", "openvino-int8", "openvino")]
+pictures = [synthesizer(*scene()) for synthesizer in several]
+while several:
+    del several[0]  # in the order in which they came, not the last one first
+    gc.collect()
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: print("handled"))
+    signal.raise_signal(number)
+"""
+
+
+@pytest.mark.long
+def test_signals_are_handled_when_openvino_was_there(tmp_path: Path) -> None:
+    """As Ctrl-C, and the end of every worker of a loader: a plugin that is gone must not have left its stack for them."""
+    model = write_styled_model(tmp_path / "model.safetensors", styles=clusters())
+    program = [sys.executable, "-c", LEAVES_SIGNALS_ALONE, str(model)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    found = subprocess.run(program, capture_output=True, text=True, env=environment, timeout=120)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines()[-2:] == ["handled", "handled"]

@@ -165,6 +165,7 @@ def test_nothing_to_learn_from(tmp_path: Path) -> None:
         train_segmenter(layout, None, tmp_path / "s.safetensors", settings=FEW)
 
 
+@pytest.mark.long
 def ignored(folder: Path) -> SemanticDataset:
     """One photograph whose every pixel is ignored."""
     label = SPACE.to_values(np.full((32, 32), len(SPACE)))
@@ -285,6 +286,7 @@ def test_an_interruption_leaves_no_trace(dataset: Make, tmp_path: Path, monkeypa
     assert sorted(p.name for p in tmp_path.iterdir()) == ["parts.safetensors", "whole.safetensors"]
 
 
+@pytest.mark.long
 def test_a_state_of_other_settings_is_not_taken_up(
     dataset: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ from gesso.model_info import NetworkDescription, StyleDescription, StyleTable
 from gesso.networks import pix2pixhd
 from gesso.synthesis.features import encode_objects, feature_map
 from gesso.synthesis.style_pictures import STRIP, THUMBNAIL, style_sheet, thumbnail
+from gesso.synthesis.style_space import style_space
 from gesso.synthesis.styles import cluster, collect, find_styles, k_means, large_enough
 from styled import clusters, write_styled_model
 
@@ -321,6 +322,18 @@ def test_styles_found_are_styles_stored(model: Model, streets: list[dict[str, An
     assert all(torch.equal(again.styles[key], found[key]) for key in found)
     assert same_weights(model, again)
     assert again.hash != model.hash
+
+
+def test_what_meets_in_photographs_is_counted(model: Model, streets: list[dict[str, Any]], tmp_path: Path) -> None:
+    info, found = find_styles(model, streets, modes=3, minimum_area=16)
+    assert info.styles is not None and info.styles.leader in {"sky", "road", "building", "sidewalk"}
+    leader = toy.space().index(info.styles.leader)
+    met = found[f"{leader}.together"]
+    assert met.shape == (len(found[f"{leader}.centres"]),) * 2 and met.sum() == found[f"{leader}.sizes"].sum()
+    save_model(tmp_path / "model.safetensors", model.networks, info, found)
+    space = style_space(load_model(tmp_path / "model.safetensors"))
+    assert space is not None and space.leader == leader
+    assert all(np.array_equal(modes.together, found[f"{index}.together"]) for index, modes in space.modes.items())
 
 
 def test_the_thumbnail_is_of_an_object_of_its_mode(streets: list[dict[str, Any]], model: Model) -> None:

@@ -128,6 +128,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_equal_one_with_the_joint_batch(together: Path, name: str) -> None:
     case = CASES[name]

@@ -347,6 +347,7 @@ def test_something_is_held_out(tmp_path: Path, count: int, held_out: int) -> Non
     assert len(names(tmp_path / "train" / "images")) == count - held_out
 
 
+@pytest.mark.long
 def test_writing_again_changes_nothing(tmp_path: Path) -> None:
     toy.write(tmp_path, 3, height=32, width=64)
     before = {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()}

@@ -114,6 +114,7 @@ def same_model(first: Path, second: Path) -> bool:
 
 def test_what_a_run_holds(run: Path) -> None:
     assert {path.name.split(".")[0] for path in run.iterdir()} == {
+        "best",
         "config",
         "events",
         "log",
@@ -204,6 +205,7 @@ def spawned_workers() -> Iterator[None]:
     multiprocessing.set_start_method(before, force=True)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("spawned_workers")
 def test_a_spawned_process_that_loads_data_changes_nothing(tiny_dataset: Path, tmp_path: Path) -> None:
     for name, workers in (("spawned", 1), ("alone", 0)):
@@ -276,17 +278,48 @@ def test_settings_that_may_change(copy: Path, tiny_dataset: Path) -> None:
         "workers": 1,
         "log_every": 5,
         "sample_every": 7,
+        "best_by": "val_pyramid",
         "save_every": 9,
         "keep": 1,
         "lr": 1e-4,
         "precision": "32",
         "checkpoint_activations": True,
         "channels_last": True,
+        "compile": False,
+        "cache": 0.1,
     }
     assert others.keys() == FREE_TO_CHANGE
     shutil.rmtree(states(copy / "state")[-1])  # so that there are steps left to take with them
     assert fit_tiny(tiny_dataset, copy, ema=0.9, **others).finished
     assert json.loads((copy / "config.json").read_text())["keep"] == 1
+
+
+def test_a_run_in_channels_last_goes_on_as_if_it_had_not_been_interrupted(tiny_dataset: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    fit_tiny(tiny_dataset, whole, channels_last=True, stop_at=6)
+    for stop in (3, 6):
+        fit_tiny(tiny_dataset, parts, channels_last=True, stop_at=stop)
+    for name in ("networks", "optimizers"):
+        one, other = (load_file(states(run / "state")[-1] / f"{name}.safetensors") for run in (whole, parts))
+        assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"), [({}, True), ({"warp_layout": 0.3}, True), ({"instance_features": True}, False)]
+)
+def test_generators_see_codes_where_that_is_faster(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], wanted: bool
+) -> None:
+    seen: list[bool] = []
+    step = pix2pixhd.train_step
+
+    def watched(config: Any, players: Any, optimizers: Any, parts: Any, *others: Any, **more: Any) -> Any:
+        seen.extend("codes" in part for part in parts)
+        return step(config, players, optimizers, parts, *others, **more)
+
+    monkeypatch.setattr(pix2pixhd, "train_step", watched)
+    fit_tiny(tiny_dataset, tmp_path / "run", stop_at=2, **changes)
+    assert seen == [wanted, wanted]
 
 
 def test_a_folder_without_a_state_may_be_begun_anew(copy: Path, tiny_dataset: Path) -> None:
@@ -346,6 +379,7 @@ def spoil_weight(step: int, losses: dict[str, Tensor], players: Any) -> None:
             next(iter(players.trained["discriminator"].parameters())).view(-1)[0] = float("inf")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -401,6 +435,7 @@ def damaged(tiny_dataset: Path, folder: Path, kind: str) -> tuple[Path, Path]:
     return root, path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
     ("kind", "error", "remedy"),

@@ -17,6 +17,7 @@ from gesso.errors import DataError
 
 SHIFT = 64  # pixels: what SPADE's coarsest grid sees moves by one as well
 MOST = 20  # layouts that are read
+EDIT = 0.01  # of the pixels that an edit paints
 
 
 class Layout(NamedTuple):
@@ -28,6 +29,24 @@ class Layout(NamedTuple):
     def rolled(self, times: int) -> Layout:
         """Moved sideways: another layout with as much in it."""
         return Layout(*(part.roll(SHIFT * times, dims=2) for part in self))
+
+    def edited(self, number: int, of_scene: bool = False) -> Layout:
+        """With a new object of another class: a square somewhere in the middle half of the picture.
+
+        Args:
+            number: Which one.
+            of_scene: Whether ids are those of gesso: a class that is not countable has one object.
+        """
+        (height, width), label, instance = self.label.shape[1:], self.label.clone(), self.instance.clone()
+        side = round((EDIT * height * width) ** 0.5)
+        top, left = height // 4 + 37 * number % (height // 2 - side), width // 4 + 91 * number % (width // 2 - side)
+        square = (slice(None), slice(top, top + side), slice(left, left + side))
+        others = label.unique()
+        others = others[others != label[square].flatten().mode().values]
+        label[square] = painted = int(others[number % len(others)])
+        there = instance[self.label == painted]
+        instance[square] = int(there.max()) if of_scene else int(instance.max()) + 1
+        return Layout(label, instance)
 
     def to(self, device: str) -> Layout:
         return Layout(*(part.to(device) for part in self))

@@ -75,12 +75,18 @@ def times(order: dict[str, Any]) -> dict[str, Any]:
         spent = dict.fromkeys(who, 0.0)
         for place, layout in enumerate(layouts.of_round(every, number, case.layouts)):
             for name, compute in who.items():
+                prepare(compute, layout)
                 spent[name] += clock.seconds(compute, layout, case.layouts * number + place)
         for name, seconds in spent.items():
             found[name]["seconds"].append(seconds / case.layouts)
     result = {"contenders": found, "gemm": peaks, "layouts": source}
     if case.kind == "step" and order["exact_steps"]:
         result["exact"] = exact(case, device, every, order["exact_steps"])
+    if case.kind == "edit":
+        from contest.editing import of_trained
+
+        say(progress="a trained model")
+        result["trained"] = of_trained(scenes=1) if order["quick"] else of_trained()
     return result
 
 
@@ -92,6 +98,7 @@ def warm_up(case: Case, who: dict[str, Compute], layout: Layout, found: dict[str
         # What is compiled, or is not PyTorch, does not tell what it computes.
         silent = "compile" in name or "int8" in name
         counter = contextlib.nullcontext() if silent else FlopCounterMode(display=False)
+        prepare(compute, layout)
         try:
             with counter:
                 result = compute(layout, 0)
@@ -103,8 +110,17 @@ def warm_up(case: Case, who: dict[str, Compute], layout: Layout, found: dict[str
             continue
         wanted = result if wanted is None else wanted
         found[name]["difference"] = difference(wanted, result)
+        if case.kind == "edit":
+            gaps = (wanted - result).abs() * 127.5
+            found[name]["levels"] = [float(gaps.mean()), float(gaps.max())]
         alike = found.get(name.replace(" compile", ""), {}).get("arithmetic", 0.0)
         found[name]["arithmetic"] = alike if silent else counter.get_total_flops() / 2
+
+
+def prepare(compute: Compute, layout: Layout) -> None:
+    """What happens before the clock runs: an edit is made to a picture that is there already."""
+    if hasattr(compute, "prepare"):
+        compute.prepare(layout)
 
 
 def difference(wanted: Any, found: Any) -> float:
@@ -173,6 +189,7 @@ def memory(order: dict[str, Any]) -> int:
     say(progress=f"memory of {order['wanted'][0]}")
     (compute,) = contenders.contenders(case, order["wanted"], device, None, order).values()
     for number, layout in enumerate(_twice(every)):
+        prepare(compute, layout)
         compute(layout, number)
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()

@@ -92,11 +92,12 @@ def _gesso_step(
             hand_over(weights[name], network)
         network.to(device, dtype).train()
     optimizers = recipe.optimizers(config, players)
+    codes = device == "cpu" and recipe.reads_codes(config)
     players.trained = {name: fabric.setup_module(network) for name, network in players.trained.items()}
 
     def compute(layout: Layout, number: int) -> dict[str, Tensor]:
         batch = {"label": layout.label, "instance": layout.instance, "image": _image(layout, number)}
-        batch = {name: _as(value, dtype) for name, value in with_semantics(batch, SEMANTICS).items()}
+        batch = {name: _as(value, dtype) for name, value in with_semantics(batch, SEMANTICS, codes).items()}
         return recipe.train_step(config, players, optimizers, [batch], fabric)
 
     return compute

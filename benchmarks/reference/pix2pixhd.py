@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from reference.scales import Scales, shrink
 
 
 def wide(channels: int, out_channels: int) -> list[nn.Module]:
@@ -53,10 +54,6 @@ def trunk(in_channels: int, width: int, downs: int, blocks: int) -> nn.Sequentia
     )
 
 
-def shrink(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
-
-
 class GlobalGenerator(nn.Module):
     """Up to 1024x512."""
 
@@ -82,12 +79,11 @@ class LocalGenerator(nn.Module):
         return self.after(self.before(semantics) + self.inner(shrink(semantics)))
 
 
-class Discriminator(nn.Module):
-    """Several scales, coarsest first among the parameters; what each layer gives, finest scale first."""
+class Discriminator(Scales):
+    """Instance norm; coarsest scale first among the parameters."""
 
     def __init__(self, in_channels: int, width: int = 64, scales: int = 3) -> None:
-        super().__init__()
-        self.scales = nn.ModuleList(self.scale(in_channels, width) for _ in range(scales))
+        super().__init__(in_channels, width, scales, coarsest_first=True)
 
     @staticmethod
     def scale(in_channels: int, width: int) -> nn.ModuleList:
@@ -96,17 +92,6 @@ class Discriminator(nn.Module):
             convolution = nn.Conv2d(width * 2**i, width * 2 ** (i + 1), 4, stride=stride, padding=2)
             layers.append(nn.Sequential(convolution, nn.InstanceNorm2d(convolution.out_channels), nn.LeakyReLU(0.2)))
         return nn.ModuleList([*layers, nn.Conv2d(width * 8, 1, 4, padding=2)])
-
-    def forward(self, x: Tensor) -> list[list[Tensor]]:
-        found = []
-        for scale in reversed(self.scales):
-            y, features = x, []
-            for layer in scale:
-                y = layer(y)
-                features.append(y)
-            found.append(features)
-            x = shrink(x)
-        return found
 
 
 def fill(network: nn.Module, weights: Iterable[Tensor]) -> None:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import spectral_norm
 
+from reference.scales import Scales
+
 DOUBLINGS = {  # before which of the blocks the size is doubled
     "normal": (0, 1, 0, 1, 1, 1, 1),
     "more": (0, 1, 1, 1, 1, 1, 1),
@@ -85,12 +87,11 @@ class Generator(nn.Module):
         return self.head(x)
 
 
-class Discriminator(nn.Module):
-    """Several scales, finest first; what each layer gives."""
+class Discriminator(Scales):
+    """Spectral and instance norm; finest scale first among the parameters."""
 
     def __init__(self, in_channels: int, width: int = 64, scales: int = 2) -> None:
-        super().__init__()
-        self.scales = nn.ModuleList(self.scale(in_channels, width) for _ in range(scales))
+        super().__init__(in_channels, width, scales, coarsest_first=False)
 
     @staticmethod
     def scale(in_channels: int, width: int) -> nn.ModuleList:
@@ -102,17 +103,6 @@ class Discriminator(nn.Module):
                 nn.Sequential(spectral_norm(convolution), nn.InstanceNorm2d(channels), nn.LeakyReLU(0.2)),
             )
         return nn.ModuleList([*layers, nn.Conv2d(width * 8, 1, 4, padding=2)])
-
-    def forward(self, x: Tensor) -> list[list[Tensor]]:
-        found = []
-        for scale in self.scales:
-            y, features = x, []
-            for layer in scale:
-                y = layer(y)
-                features.append(y)
-            found.append(features)
-            x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
-        return found
 
 
 @torch.no_grad()

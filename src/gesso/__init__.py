@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gesso import errors, importers, labels, losses, networks
+    from gesso.synthesis.retouching.retouch import retouch
     from gesso.synthesis.style import Style
     from gesso.synthesis.synthesizer import Synthesizer, load
 
-__all__ = ["Style", "Synthesizer", "errors", "importers", "labels", "load", "losses", "networks"]
+__all__ = ["Style", "Synthesizer", "errors", "importers", "labels", "load", "losses", "networks", "retouch"]
 __version__ = version("gesso")
 
 _MEMBERS = {
     "Style": "gesso.synthesis.style",
     "Synthesizer": "gesso.synthesis.synthesizer",
     "load": "gesso.synthesis.synthesizer",
+    "retouch": "gesso.synthesis.retouching.retouch",
 }
 
 

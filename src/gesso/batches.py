@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from gesso.data.dataset import collate
 from gesso.errors import ConfigError, DataError, GessoError
 from gesso.labels import Semantics
+from gesso.networks.indexed import indexed
 from gesso.recipes.protocol import TrainingConfig
 
 
@@ -60,14 +61,16 @@ def parts_of_steps(
     semantics: Semantics,
     first: int,
     last: int,
+    codes: bool = False,
 ) -> Iterator[list[dict[str, Any]]]:
-    """The parts of the batch of each step from `first` up to `last`, on the device, with semantics."""
+    """The parts of the batch of each step from `first` up to `last`, on the device, with semantics, perhaps as codes too."""
     samples = len(items)  # type: ignore[arg-type]
     sampler = StepSampler(samples, config, first, last, fabric.global_rank, fabric.world_size)
     pinned = fabric.device.type == "cuda"
     stream = iter(DataLoader(_Batches(items), None, sampler=sampler, num_workers=config.workers, pin_memory=pinned))
     for _ in range(first, last):
-        yield [with_semantics(fabric.to_device(_sound(next(stream))), semantics) for _ in range(config.accumulate)]
+        parts = [fabric.to_device(_sound(next(stream))) for _ in range(config.accumulate)]
+        yield [with_semantics(part, semantics, codes) for part in parts]
 
 
 class _Batches(Dataset[dict[str, Any] | GessoError]):
@@ -89,8 +92,14 @@ def _sound(batch: dict[str, Any] | GessoError) -> dict[str, Any]:
     return batch
 
 
-def with_semantics(batch: dict[str, Any], semantics: Semantics) -> dict[str, Any]:
+def with_semantics(batch: dict[str, Any], semantics: Semantics, codes: bool = False) -> dict[str, Any]:
     """The batch with its semantics added, and as `seen` those of the bent layouts, where there are any.
+
+    Args:
+        batch: As `gesso.data.dataset.collate` gives it, on the device.
+        semantics: What they are made of.
+        codes: Whether what the generator sees, `seen` if there is one, is added as `codes` as well, an
+            `gesso.networks.indexed.Indexed`, where it comes from label maps.
 
     Raises:
         DataError: Source pictures have another number of channels than the first one of the data.
@@ -101,7 +110,11 @@ def with_semantics(batch: dict[str, Any], semantics: Semantics) -> dict[str, Any
             f"The source pictures {', '.join(batch['name'])} have {found.shape[1]} channels, the networks take "
             f"{semantics.channels}, as many as the first picture has. Bring all to one number of channels."
         )
-    if "seen_label" not in batch:
-        return {**batch, "semantics": found}
-    bent = {"label": batch["seen_label"], "instance": batch.get("seen_instance")}
-    return {**batch, "semantics": found, "seen": semantics.encode(bent)}
+    added: dict[str, Any] = {"semantics": found}
+    layout = batch
+    if "seen_label" in batch:
+        layout = {"label": batch["seen_label"], "instance": batch.get("seen_instance")}
+        added["seen"] = semantics.encode(layout)
+    if codes and (few := indexed(semantics, layout)):
+        added["codes"] = few
+    return {**batch, **added}

@@ -6,13 +6,12 @@ renamed; whatever interrupts that leaves the earlier one in place.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gesso.errors import ModelFileError, TrainingError
+from gesso.disk import disk_errors as disk_errors
+from gesso.disk import make_among_others, remove_leftovers, writer_name
+from gesso.errors import ModelFileError
 from gesso.model_info import FORMAT_VERSION, ModelInfo, NetworkDescription
 from gesso.networks import pix2pix, pix2pixhd, spade
+from gesso.style_tensors import fault_of_styles
 
 EDITED = "The file is damaged or was edited: use another copy."
 STATE_PREFIX = "step-"
-STYLE_TENSORS = {"centres": (torch.float32, 2), "sizes": (torch.int64, 1), "thumbnails": (torch.uint8, 4)}
 NETWORKS: dict[str, type[nn.Module]] = {
     "pix2pix.UNetGenerator": pix2pix.UNetGenerator,
     "pix2pixhd.GlobalGenerator": pix2pixhd.GlobalGenerator,
@@ -50,7 +51,7 @@ class Model:
         hash: SHA-256 over tensors and network arguments.
         styles: Per class with clusters, under `CLASS.centres` (K, F) float32, `CLASS.sizes` (K,) int64 and
             `CLASS.thumbnails` (K, T, T, 3) uint8, where CLASS is the index of the class; imported clusters have centres alone;
-            empty without clusters.
+            with a leading class of K' modes `CLASS.together` (K, K') int64, how often they meet; empty without clusters.
     """
 
     networks: dict[str, nn.Module]
@@ -171,7 +172,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
     wanted = {f"{name}.{key}": t for name, network in networks.items() for key, t in network.state_dict().items()}
     styles = {key.removeprefix("styles."): t for key, t in tensors.items() if key.startswith("styles.")}
     _refuse_differences(path, wanted, {key: t for key, t in tensors.items() if not key.startswith("styles.")})
-    _refuse_wrong_styles(path, info, styles)
+    if fault := fault_of_styles(info, styles):
+        raise ModelFileError(f"{path} holds {fault}. {EDITED}")
     for name, network in networks.items():
         own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
         network.load_state_dict(own, strict=True, assign=True)
@@ -231,28 +233,6 @@ def _refuse_differences(path: Path, wanted: Mapping[str, Tensor], found: Mapping
                 f"{tuple(tensor.shape)} of {tensor.dtype}. "
                 f"{EDITED}"
             )
-
-
-def _refuse_wrong_styles(path: Path, info: ModelInfo, styles: Mapping[str, Tensor]) -> None:
-    """Every class with clusters has centres, sizes and thumbnails that fit each other and the model."""
-    wanted = info.style if info.style and info.style.kind == "features" else None
-    wrong: str | None = "clusters, but no style of features" if styles and not wanted else None
-    classes = {str(index) for index in range(info.semantics.classes)}
-    for key, value in sorted(styles.items()):  # a class's centres come first
-        index, _, what = key.partition(".")
-        centres = styles.get(f"{index}.centres")
-        if wrong:
-            break
-        elif centres is None or index not in classes:
-            wrong = f"tensor styles.{key}, which belongs to no class"
-        elif what not in STYLE_TENSORS or (value.dtype, value.dim()) != STYLE_TENSORS[what] or not value.numel():
-            wrong = f"tensor styles.{key} of shape {tuple(value.shape)} and {value.dtype}"
-        elif len(value) != len(centres) or (wanted and centres.shape[1] != wanted.channels):
-            wrong = f"tensor styles.{key} of shape {tuple(value.shape)}, whose centres are {tuple(centres.shape)}"
-        elif what == "thumbnails" and (value.shape[1] != value.shape[2] or value.shape[3] != 3):
-            wrong = f"tensor styles.{key} of shape {tuple(value.shape)}, which are no square pictures"
-    if wrong:
-        raise ModelFileError(f"{path} holds {wrong}. {EDITED}")
 
 
 def _hash(tensors: Mapping[str, Tensor], info: ModelInfo) -> str:
@@ -322,7 +302,9 @@ def state_name(step: int) -> str:
 
 def states(folder: Path) -> list[Path]:
     """Complete states of a run, oldest first."""
-    return sorted(folder.glob(f"{STATE_PREFIX}*"))
+    return sorted(
+        folder.glob(f"{STATE_PREFIX}*"), key=lambda path: (len(path.name), path.name)
+    )  # steps beyond 8 digits
 
 
 def load_state(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
@@ -332,11 +314,16 @@ def load_state(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]
         ModelFileError: A file is missing or damaged.
     """
     try:
-        document = json.loads((path / "state.json").read_text())
+        document = read_document(path)
         parts = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
     except (OSError, ValueError, SafetensorError) as error:
         raise damaged_state(path, error) from None
     return document, parts
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """What one state says beside its tensors; raises OSError or ValueError."""
+    return dict(json.loads((path / "state.json").read_text()))
 
 
 def damaged_state(path: Path, error: Exception) -> ModelFileError:
@@ -378,6 +365,10 @@ def restore_optimizer(
             state.setdefault(parameters.index(parameter), {})[name] = value
     document = optimizer.state_dict()
     optimizer.load_state_dict({"state": state, "param_groups": document["param_groups"]})
+    for weight, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                moments[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)  # fused Adam goes by memory
 
 
 # ----------------------------------------------------------------------------------------------------- safe writing
@@ -389,15 +380,15 @@ def write_safely(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         TrainingError: The disk is full or refuses; `path` is as it was.
     """
-    folder = path.with_name(
-        f".{path.name}.{os.getpid()}"
-    )  # safetensors has temporary files of its own: they stay in it
+    ours = path.with_name(
+        f".{path.name}.partial"
+    )  # a name that is known: to look for others is to list the whole folder
+    folder = ours / writer_name()  # safetensors has temporary files of its own: they stay in it
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*"):
-            shutil.rmtree(leftover)  # of a process that was killed while writing
+        remove_leftovers(ours)
         try:
-            folder.mkdir()
+            make_among_others(folder)
             temporary = folder / path.name
             write(temporary)
             _finish(temporary)
@@ -405,24 +396,8 @@ def write_safely(path: Path, write: Callable[[Path], None]) -> None:
             _flush(path.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Say which file or folder could not be written, and what to do.
-
-    Raises:
-        TrainingError: The disk is full or refuses.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        there = next(folder for folder in path.absolute().parents if folder.exists())
-        free = shutil.disk_usage(there).free / 2**20
-        raise TrainingError(
-            f"{path} could not be written: {error}. {free:.1f} MiB are free there. What was saved before is untouched; "
-            "make room, or allow writing there, and run the same command again to go on."
-        ) from None
+            with suppress(OSError):
+                ours.rmdir()
 
 
 def _finish(file: Path) -> None:

@@ -27,6 +27,7 @@ from gesso.errors import ConfigError
 from gesso.labels import Semantics
 from gesso.networks.frugal import stands_for
 from gesso.networks.vgg import VGG19
+from gesso.recipes.adam import adam
 from gesso.recipes.protocol import Batch, Players, Recipe, TrainingConfig
 from gesso.session import SYNTHESIS, freeze
 
@@ -303,7 +304,7 @@ def measure_speed(device: str, precision: str) -> tuple[float, float]:
     weight = torch.full((64, 64, 3, 3), 0.01, device=device, requires_grad=True)
     weights = torch.ones(2**22, device=device, requires_grad=True)
     weights.grad = torch.ones_like(weights)
-    adam = torch.optim.Adam([weights])
+    optimizer = adam([weights], 1e-3, (0.5, 0.999))
 
     def convolve() -> None:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
@@ -312,7 +313,7 @@ def measure_speed(device: str, precision: str) -> tuple[float, float]:
         weight.grad[0, 0, 0, 0].item()  # type: ignore[index]  # waits for the device
 
     def update() -> None:
-        adam.step()
+        optimizer.step()
         weights[0].item()
 
     flops = 3 * 2 * images * weight.numel() * 64 * 128

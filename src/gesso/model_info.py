@@ -54,6 +54,7 @@ class StyleTable(BaseModel):
         minimum_area: Pixels that an object had to have; None for the published rule, more than 1/64 of the picture.
         seed: Of K-means.
         objects: Objects that were large enough, by class name.
+        leader: The class whose mode decides which modes others get by chance; "" where each is drawn by itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +64,26 @@ class StyleTable(BaseModel):
     minimum_area: int | None = None
     seed: int = 0
     objects: dict[str, int] = Field(default_factory=dict)
+    leader: str = ""
+
+
+class Score(BaseModel):
+    """What a model was chosen by, of all that one training saw.
+
+    Attributes:
+        by: The score: "val_l1" or "val_pyramid"; less is better.
+        value: Of held-out photographs.
+        step: Training steps behind the model.
+        phase: Number of the phase of the training; of different phases only scores of pictures at one size compare, and a saved
+            state then has the number of its own phase.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: str
+    value: float
+    step: int
+    phase: int = 0
 
 
 class ModelInfo(BaseModel):
@@ -83,6 +104,7 @@ class ModelInfo(BaseModel):
         direction: "BtoA" where training exchanged input and target, else "AtoB"; None where the file does not say.
         input: What of the data training took as `--input` names it; None where the file does not say.
         side_by_side: Whether training took halves of side-by-side files A|B; None where the file does not say.
+        best: The score by which this model is the best of its training so far; None for one that is merely the latest.
         stored_as: How the file holds all floating tensors; networks compute in float32 either way.
     """
 
@@ -104,4 +126,5 @@ class ModelInfo(BaseModel):
     direction: Literal["AtoB", "BtoA"] | None = None
     input: Literal["auto", "image", "colours", "gray"] | None = None
     side_by_side: bool | None = None
+    best: Score | None = None
     stored_as: Literal["float32", "float16"] = "float32"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from torch import Tensor
 from gesso import checkpoints
 from gesso.data.training import TrainingData
 from gesso.errors import ConfigError
-from gesso.model_info import ModelInfo
+from gesso.model_info import ModelInfo, Score
 from gesso.recipes.protocol import Recipe, TrainingConfig
+from gesso.recipes.transfer import Transfer, plan
 from gesso.session import NONE, Parts, misfits, named
 
 UNSAID = {"direction": "AtoB", "input": "auto"}  # what a config.json meant that does not name them
@@ -35,6 +37,9 @@ class Start:
         new: Prefixes of names whose weights are not among them.
         told: Lines for people, about what another training gave.
         seconds: Of training, in earlier attempts.
+        transferred: For each class what it took over from, where another label space's weights were carried over.
+        best: Score of the best model so far, if there is one.
+        resumed: Whether it is the run's own state.
     """
 
     step: int = 0
@@ -44,6 +49,9 @@ class Start:
     new: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     seconds: float = 0.0
+    transferred: tuple[dict[str, str], ...] = ()
+    best: Score | None = None
+    resumed: bool = False
 
     def take(self) -> Parts:
         """The parts, once: what holds them on would keep gigabytes through the whole training."""
@@ -69,40 +77,71 @@ def find_start(run: Path, recipe: Recipe, config: TrainingConfig, data: Training
     try:
         step, begin = int(document["step"]), int(document.get("begin", 0))
         number, seconds = int(document.get("phase", 0)), float(document.get("seconds", 0.0))
+        best = Score.model_validate(document["best"]) if document.get("best") else None
         assert "networks" in parts and "optimizers" in parts
-    except (KeyError, ValueError, AssertionError) as error:
+    except (KeyError, ValueError, TypeError, AssertionError) as error:
         raise checkpoints.damaged_state(kept[-1], error) from None
-    return Start(step, begin, number, parts, seconds=seconds)
+    return Start(step, begin, number, parts, seconds=seconds, best=best, resumed=True)
 
 
 def _seeded(path: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData) -> Start:
     """Another training's networks, and the latest phase that can take over from them."""
     info, parts = read_networks(path)
-    if (info.semantics, info.label_space) != (data.semantics, data.space):
+    transfer = _transfer(path, info, recipe, config, data)
+    if transfer is None and (info.semantics, info.label_space) != (data.semantics, data.space):
         theirs, ours = (s.name if s else "pictures" for s in (info.label_space, data.space))
         raise ConfigError(
             f"--init-from {path} was trained on {theirs} ({info.semantics}), these data are {ours} ({data.semantics}): "
             "channels would change their meaning. Use data in the same label space, and set --[no-]boundary and "
-            "--[no-]dont-care as there."
+            "--[no-]dont-care as there; or carry the weights over class by class with --transfer labels."
         )
-    networks, misfit = parts["networks"], ["there is no phase"]
-    judged = any(name.startswith("discriminator.") for name in networks)
+    misfit = ["there is no phase"]
+    judged = any(name.startswith("discriminator.") for name in parts["networks"])
     phases = recipe.phases(config)
     for number in reversed(range(len(phases))):
         phase, absent = phases[number], () if judged else ("discriminator.",)
         with torch.device("meta"):
-            wanted = named(recipe.build(without_helpers(phase.config), data.semantics).trained)
+            built = recipe.build(without_helpers(phase.config), data.semantics).trained
+        taken = {part: transfer.carry(there, built) for part, there in parts.items()} if transfer else parts
+        wanted, networks = named(built), taken["networks"]
         for new in dict.fromkeys([absent, (*phase.new, *absent)]):
             added = tuple(prefix for prefix in new if prefix not in phase.replaced)
             lines = [f"{k} is left over" for k in networks if k.startswith(added or NONE)]
             if not (lines := lines + misfits(wanted, networks, new)):
-                return Start(0, number, number, parts, new, _tell(path, wanted, networks, new, phase.name))
+                told = _tell(path, wanted, networks, new, phase.name) + (_tell_styles(path, info, transfer))
+                origins = tuple(asdict(origin) for origin in transfer.origins) if transfer else ()
+                return Start(0, number, number, taken, new, told, transferred=origins)
             misfit = lines if misfit == ["there is no phase"] else min(misfit, lines, key=len)
     raise ConfigError(
         f"--init-from {path} fits none of the phases of this training ({', '.join(p.name for p in phases)}); nearest: "
         f"{'; '.join(misfit[:3])}{f' and {len(misfit) - 3} more' if len(misfit) > 3 else ''}. Use the widths and depths that "
         "it was trained with; gesso info shows them."
     )
+
+
+def _transfer(
+    path: Path, info: ModelInfo, recipe: Recipe, config: TrainingConfig, data: TrainingData
+) -> Transfer | None:
+    """How weights come to the label space of the data; None without --transfer.
+
+    Raises:
+        ConfigError: They cannot.
+    """
+    if config.transfer == "none":
+        return None
+    if info.recipe != recipe.NAME:
+        raise ConfigError(
+            f"--init-from {path} is a model of {info.recipe}, this is a training of {recipe.NAME}: their layers are others. Take "
+            f"a model of {recipe.NAME}, or a --preset of {info.recipe}."
+        )
+    return plan((data.space, data.semantics), (info.label_space, info.semantics), config.class_map, str(path))
+
+
+def _tell_styles(path: Path, info: ModelInfo, transfer: Transfer | None) -> tuple[str, ...]:
+    if transfer is None:
+        return ()
+    lost = f"The styles in {path} belong to its classes and are not carried over: run gesso styles on the new model."
+    return (*transfer.told, *([lost] if info.styles else []))
 
 
 def read_networks(path: Path) -> tuple[ModelInfo, Parts]:
@@ -184,13 +223,25 @@ def check_run(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingD
             )
 
 
-def write_config(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData) -> None:
-    """Write config.json: every setting, and where the data came from."""
+def write_config(run: Path, recipe: Recipe, config: TrainingConfig, data: TrainingData, start: Start) -> None:
+    """Write config.json: every setting, where the data came from, and which class took over from which."""
     settings = json.loads(config.model_dump_json())
     origin = {**data.origin, **data.facts()}
-    text = json.dumps({"recipe": recipe.NAME, **settings, "data": origin}, indent=1) + "\n"
+    document: dict[str, Any] = {"recipe": recipe.NAME, **settings, "data": origin}
+    path = run / "config.json"
+    if transferred := list(start.transferred) or (_transferred(path) if start.resumed else None):
+        document["transferred"] = transferred
+    text = json.dumps(document, indent=1) + "\n"
 
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
 
-    checkpoints.write_safely(run / "config.json", write)
+    checkpoints.write_safely(path, write)
+
+
+def _transferred(path: Path) -> Any:
+    """What an earlier attempt of the run wrote down of it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("transferred")
+    except (OSError, ValueError, AttributeError):
+        return None

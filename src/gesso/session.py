@@ -26,10 +26,11 @@ from torch.optim import Optimizer
 from gesso import checkpoints
 from gesso.averaging import settled
 from gesso.batches import with_semantics
+from gesso.compiling import compile_in_place, refusal
 from gesso.data.dataset import collate
 from gesso.data.training import TrainingData
 from gesso.errors import ModelFileError, TrainingError
-from gesso.model_info import ModelInfo, NetworkDescription, StyleDescription
+from gesso.model_info import ModelInfo, NetworkDescription, Score, StyleDescription
 from gesso.recipes.protocol import Batch, Phase, Players, Recipe, TrainingConfig
 from gesso.train_log import RETRY
 
@@ -80,11 +81,19 @@ class Session:
     optimizers: dict[str, Optimizer]
     averaged: dict[str, nn.Module]
     measured: dict[int, Mapping[str, nn.Module]] = field(default_factory=dict)  # by step, while it is needed
+    best: Score | None = None  # of the best model of the run so far
 
     @property
     def config(self) -> TrainingConfig:
         """The settings of this phase."""
         return self.stage.phase.config
+
+    @property
+    def codes(self) -> bool:
+        """Whether generators see layouts as codes: on CPUs, where looking up takes less time than computing."""
+        device = self.fabric.device.type
+        compiled = self.config.compile and not refusal(device)  # a graph of lookups would fit one layout
+        return device == "cpu" and not compiled and self.recipe.reads_codes(self.config)
 
     @property
     def samples(self) -> int:
@@ -129,7 +138,7 @@ class Session:
 
     def _batch(self, items: list[dict[str, Any]]) -> Batch:
         straight = [{key: value for key, value in item.items() if not key.startswith("seen")} for item in items]
-        return with_semantics(self.fabric.to_device(collate(straight)), self.data.semantics)
+        return with_semantics(self.fabric.to_device(collate(straight)), self.data.semantics, self.codes)
 
 
 def total_steps(config: TrainingConfig, samples: int) -> int:
@@ -254,6 +263,18 @@ def _parameter_names(optimizer: Optimizer, players: Players) -> list[str]:
     return [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
 
 
+def compile_networks(session: Session) -> str:
+    """Have networks compiled when they are first called, if so wanted; why not, where that cannot be."""
+    if not session.config.compile:
+        return ""
+    if reason := refusal(session.fabric.device.type):
+        why = f"torch.compile does not work here ({reason}). It needs a C++ compiler, and on GPUs Triton."
+        return f"--compile is left out: {why}"
+    for network in session.players.trained.values():
+        compile_in_place(network)
+    return ""
+
+
 def to_device(session: Session) -> None:
     """Hand networks and optimizers to the engine."""
     fabric, players = session.fabric, session.players
@@ -292,7 +313,7 @@ def save(session: Session, step: int, seconds: float | None) -> None:
         step: Steps taken.
         seconds: Of training, over all attempts; None where they are not counted.
     """
-    players, data, stage = session.players, session.data, session.stage
+    players, stage = session.players, session.stage
     if _is_saved(session, step):
         return
     for name, network in players.trained.items():
@@ -305,12 +326,25 @@ def save(session: Session, step: int, seconds: float | None) -> None:
         "begin": session.begin,
     }
     document |= {} if seconds is None else {"seconds": seconds}
+    document |= {"best": session.best.model_dump()} if session.best else {}
     checkpoints.save_state(session.run / "state", step, parts_of(session), document, session.config.keep)
-    networks = session.for_synthesis(step)
-    info = ModelInfo(
+    networks, info = session.for_synthesis(step), model_info(session, step)
+    model = session.run / "model.safetensors"
+    checkpoints.save_model(model, {n: m.state_dict() for n, m in networks.items()}, info)
+    session.measured.clear()
+    if step == stage.last and stage.model:
+        checkpoints.write_safely(session.run / "phases" / stage.model, lambda temporary: same_file(model, temporary))
+
+
+def model_info(session: Session, step: int) -> ModelInfo:
+    """What the model file says of itself after so many steps."""
+    players, data = session.players, session.data
+    return ModelInfo(
         recipe=session.recipe.NAME,
         preset=session.config.preset,
-        networks={n: NetworkDescription.model_validate(players.descriptions[n]) for n in networks},
+        networks={
+            n: NetworkDescription.model_validate(players.descriptions[n]) for n in SYNTHESIS if n in players.trained
+        },
         label_space=data.space,
         semantics=data.semantics,
         preprocessing=dict(data.preprocessing),
@@ -319,11 +353,6 @@ def save(session: Session, step: int, seconds: float | None) -> None:
         target_space=data.target_space,
         **data.read_as(),
     )
-    model = session.run / "model.safetensors"
-    checkpoints.save_model(model, {n: m.state_dict() for n, m in networks.items()}, info)
-    session.measured.clear()
-    if step == stage.last and stage.model:
-        checkpoints.write_safely(session.run / "phases" / stage.model, lambda temporary: _same_file(model, temporary))
 
 
 def _is_saved(session: Session, step: int) -> bool:
@@ -342,7 +371,7 @@ def model_step(run: Path) -> int | None:
         return None
 
 
-def _same_file(model: Path, other: Path) -> None:
+def same_file(model: Path, other: Path) -> None:
     """A second name for a file that is never written to, or a copy where the disk knows no second names."""
     try:
         os.link(model, other)

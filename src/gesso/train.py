@@ -9,24 +9,22 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from rich.console import Console
-from torch import Tensor, nn
 
 from gesso import checkpoints
 from gesso.averaging import follow
-from gesso.batches import parts_of_steps, with_semantics
+from gesso.batches import parts_of_steps
 from gesso.data.training import TrainingData
 from gesso.devices import choose_device
 from gesso.errors import ConfigError
-from gesso.pictures import Picture, layout_picture, to_uint8
+from gesso.launch import read_srun
 from gesso.recipes.protocol import Recipe, TrainingConfig
 from gesso.run_start import Start, check_run, find_start, write_config
 from gesso.session import (
@@ -34,6 +32,7 @@ from gesso.session import (
     Session,
     Stage,
     WrongWeightsError,
+    compile_networks,
     open_session,
     parts_of,
     save,
@@ -42,21 +41,34 @@ from gesso.session import (
     total_steps,
 )
 from gesso.train_log import Clock, RunLog
+from gesso.validation import (
+    BEST,
+    best_in_next_phase,
+    best_of_states,
+    forget_best,
+    forget_worse,
+    photographs,
+    restore_best,
+    show_samples,
+    styles_lost,
+)
 
 __all__ = ["FREE_TO_CHANGE", "SYNTHESIS", "Result", "TrainingData", "fit", "stages", "total_steps"]
 
 FREE_TO_CHANGE = {  # between attempts of one run
     "workers",
+    "cache",
     "log_every",
     "sample_every",
+    "best_by",
     "save_every",
     "keep",
     "lr",
     "precision",
     "checkpoint_activations",
     "channels_last",
+    "compile",
 }
-FIXED_SAMPLES = 6
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,7 @@ class Result:
         images_per_second: Photographs per second of this call.
         outside_step: Share of this call's time that was spent outside training steps.
         seconds: Of training, over all attempts since one had a budget; samples and saving are not counted.
+        best: The model file of the best model so far; None where none was kept.
     """
 
     run: Path
@@ -78,6 +91,7 @@ class Result:
     images_per_second: float
     outside_step: float
     seconds: float
+    best: Path | None = None
 
 
 def fit(
@@ -119,7 +133,11 @@ def fit(
     total = plan[-1].last
     last = total if stop_at is None else max(start.step, min(stop_at, total))
     if fabric.is_global_zero:
-        write_config(run, recipe, config, data)
+        write_config(run, recipe, config, data, start)
+        if start.resumed:
+            start.best = restore_best(run, start.best, config.best_by)
+        else:
+            forget_best(run)
     clock = Clock(start.seconds, budget)
     with checkpoints.disk_errors(run):
         log = RunLog(run, start.step, total, console, clock) if fabric.is_global_zero else None
@@ -130,7 +148,8 @@ def fit(
                 log.close()
     fabric.barrier()
     speed, outside = log.speed() if log else (0.0, 0.0)
-    return Result(run, step, step == total, speed, outside, clock.seconds)
+    best = run / BEST if (run / BEST).exists() else None
+    return Result(run, step, step == total, speed, outside, clock.seconds, best)
 
 
 def _phases(
@@ -145,14 +164,13 @@ def _phases(
     log: RunLog | None,
 ) -> int:
     """Go through the phases from where the run is taken up, each taking over from the one before; the step that this ends at."""
-    parts, new, step = start.take(), start.new, start.step
+    parts, new, step, best = start.take(), start.new, start.step, start.best
     for line in start.told:
         _say(log, line)
-    if start.step < last and (model := run / "model.safetensors").exists() and checkpoints.read_info(model).styles:
-        _say(
-            log,
-            "The styles in model.safetensors belong to its weights; training replaces both. Run gesso styles again.",
-        )
+    if plan[0].phase.config.best_by != "none" and (missing := _nothing_to_measure(data)):
+        _say(log, f"{missing}, so that no score can tell the best model: none is kept.")
+    if start.step < last and (told := styles_lost(run / "model.safetensors")):
+        _say(log, told)
     for stage in (s for s in plan if s.number >= start.number):
         resumed = stage.number == start.number and "optimizers" in parts
         try:
@@ -161,7 +179,9 @@ def _phases(
             if not resumed:
                 raise ConfigError(f"The networks to begin with do not fit: {error}.") from None
             raise checkpoints.damaged_state(checkpoints.states(run / "state")[-1], error) from None
-        parts = {}  # gigabytes that nobody needs any longer
+        parts, session.best = {}, best  # gigabytes that nobody needs any longer
+        if left_out := compile_networks(session):
+            _say(log, left_out)
         to_device(session)
         if len(plan) > 1:
             _say(log, f"phase {stage.phase.name}: steps {stage.first} to {stage.last}")
@@ -170,8 +190,16 @@ def _phases(
             break
         following = plan[plan.index(stage) + 1]
         parts, new = parts_of(session), following.phase.new
+        best = best_in_next_phase(session.best, stage, following)
         del session
     return step
+
+
+def _nothing_to_measure(data: TrainingData) -> str:
+    """Why no model can be measured; empty where one can."""
+    if data.validation is None:
+        return "There are no held-out photographs (--val-split)"
+    return "" if photographs(data.validation) else "The held-out layouts (--val-split) have no photographs"
 
 
 def _say(log: RunLog | None, line: str) -> None:
@@ -182,7 +210,8 @@ def _say(log: RunLog | None, line: str) -> None:
 def _loop(session: Session, first: int, last: int, clock: Clock, log: RunLog | None) -> int:
     """Steps `first` to `last`, or until the time is over; the step that this ends at."""
     config, recipe = session.config, session.recipe
-    parts = parts_of_steps(session.fabric, config, session.data.training, session.data.semantics, first, last)
+    data = session.data
+    parts = parts_of_steps(session.fabric, config, data.training, data.semantics, first, last, session.codes)
     clock.start()
     for step in range(first, last + 1):
         end, new = step == last or _is_over(session.fabric, clock), step > first or step == 0
@@ -192,9 +221,10 @@ def _loop(session: Session, first: int, last: int, clock: Clock, log: RunLog | N
             log.flush(step, {"epoch": session.epoch(step), **_rates(session)})
         with clock.stopped():
             if log and show:
-                _show_samples(session, log, step)
+                show_samples(session, log, step, counts=_may_be_best(session, step))
             if log and store:
                 save(session, step, clock.seconds if clock.asked else None)
+                forget_worse(session.run, best_of_states(session.run))
         if end:
             break
         batch = next(parts)
@@ -211,6 +241,14 @@ def _loop(session: Session, first: int, last: int, clock: Clock, log: RunLog | N
     return step
 
 
+def _may_be_best(session: Session, step: int) -> bool:
+    """At every sampling and at the end, but not where a run is merely stopped; untrained weights only if all were taken over."""
+    config, stage = session.config, session.stage
+    due = step % config.sample_every == 0 or step == stage.last
+    whole = bool(config.init_from) and not any(name.startswith(SYNTHESIS) for name in stage.phase.new)
+    return due and (step > stage.first or (step == 0 and whole))
+
+
 def _is_over(fabric: Fabric, clock: Clock) -> bool:
     """Whether the first process has no time left."""
     return not math.isinf(clock.limit) and bool(fabric.broadcast(clock.is_over))
@@ -220,16 +258,23 @@ def _is_over(fabric: Fabric, clock: Clock) -> bool:
 
 
 def make_fabric(device: str, precision: str) -> Fabric:
-    """Fabric for one process, or for as many as torchrun started."""
+    """Fabric for one process, or for as many as torchrun or srun started.
+
+    Raises:
+        ConfigError: The device is not on this machine, or SLURM gave the machines unequal numbers of processes.
+    """
+    read_srun()
     kind, _, number = choose_device(device).partition(":")
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    place = TorchElasticEnvironment() if world > 1 and "RANK" in os.environ else LightningEnvironment()
     return Fabric(
         accelerator=kind,
         devices=[int(number)] if number else local,
         num_nodes=world // local,
         strategy="ddp" if world > 1 else "auto",
         precision=precision,  # type: ignore[arg-type]
+        plugins=[place],  # or Fabric would go by SLURM's variables, which batch scripts have as well
     )
 
 
@@ -243,39 +288,3 @@ def _average(session: Session, step: int) -> None:
 
 def _rates(session: Session) -> dict[str, float]:
     return {f"lr_{side}": optimizer.param_groups[0]["lr"] for side, optimizer in session.optimizers.items()}
-
-
-# ------------------------------------------------------------------------------------------------------------ samples
-
-
-def _show_samples(session: Session, log: RunLog, step: int) -> None:
-    """Sheets of layout | generated | real for fixed samples, in evaluation mode, and their mean absolute difference."""
-    networks = session.for_synthesis(step)
-    modes = {name: network.training for name, network in networks.items()}
-    for network in networks.values():
-        network.eval()
-    for split, dataset in (("train", session.data.training), ("val", session.data.validation)):
-        if dataset is None:
-            continue
-        count = len(dataset)  # type: ignore[arg-type]
-        items = [dataset[int(i)] for i in np.linspace(0, count - 1, min(FIXED_SAMPLES, count))]
-        rows, gaps = zip(*(_show_one(session, networks, item) for item in items), strict=True)
-        log.pictures(step, split, list(rows), ["layout", "generated", "real"][: len(rows[0])])
-        if gaps[0] is not None:
-            log.line(step, **{f"{split}_l1": float(np.mean(gaps))})
-    for name, network in networks.items():
-        network.train(modes[name])
-
-
-def _show_one(
-    session: Session, networks: Mapping[str, nn.Module], item: dict[str, Any]
-) -> tuple[list[Picture], float | None]:
-    tensors = {k: v.unsqueeze(0) for k, v in item.items() if isinstance(v, Tensor)}
-    batch = with_semantics(session.fabric.to_device({**tensors, "name": [item["name"]]}), session.data.semantics)
-    with torch.no_grad():
-        fake = session.recipe.synthesise(session.config, networks, batch)[0]
-    row = [layout_picture(item, session.data.space), to_uint8(fake)]
-    if "image" not in item:
-        return row, None
-    gap = (fake.cpu().float() - item["image"]).abs().mean().item() / 2
-    return [*row, to_uint8(item["image"])], gap

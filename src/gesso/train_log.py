@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from gesso.errors import TrainingError
 from gesso.pictures import Picture, sheet
-from gesso.recipes.monitors import MONITORS, Watch
+from gesso.recipes.monitors import MONITORS, Parting, Watch
 
 RETRY = (
     "What was saved before is intact. Lower --lr, train with --precision 32-true, or run gesso doctor on the data; "
@@ -92,7 +92,9 @@ class RunLog:
         self._drop_lines_after(step)
         self._writer = SummaryWriter(str(run), purge_step=step)
         self._sums: dict[str, Tensor] = {}
-        self._watch = Watch()
+        self._watch, self._parting = Watch(), Parting()
+        for line in self._lines():
+            self._parting.see(int(line["step"]), line)
         self._count = 0
         self._first = step
         self._started = self._last_line = time.perf_counter()
@@ -136,9 +138,14 @@ class RunLog:
             self.say(f"step {step}: {line}; see docs/small-data.md")
 
     def say(self, line: str) -> None:
-        """Show a line above the progress."""
+        """Show a line above the progress as it is: names of classes and files may hold brackets."""
         if self._console:
-            self._console.print(line, soft_wrap=True)
+            self._console.print(line, soft_wrap=True, markup=False, emoji=False)
+
+    def note(self, step: int, text: str) -> None:
+        """Say something of a step, and keep it as `said` in a line of log.jsonl."""
+        self._write(step, {"said": text})
+        self.say(f"step {step}: {text}")
 
     def speed(self) -> tuple[float, float]:
         """Photographs per second since the start, and the share of the time spent outside training steps."""
@@ -147,10 +154,26 @@ class RunLog:
 
     def line(self, step: int, **values: float) -> None:
         """One line of log.jsonl, and the same as TensorBoard scalars."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in values.items()}}) + "\n")
+        self._write(step, {k: round(v, 6) for k, v in values.items()})
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
+
+    def _write(self, step: int, values: Mapping[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def scores(self, step: int, values: Mapping[str, float], best: bool = True) -> None:
+        """How far samples are from their photographs; says it once when those learned from and those held out part.
+
+        Args:
+            step: Steps taken.
+            values: By name, and `phase`, the number of the phase, where there are several.
+            best: Whether the best model is kept, which is what it then recommends.
+        """
+        if values:
+            self.line(step, **values)
+        if said := self._parting.see(step, values, best):
+            self.note(step, said)
 
     def pictures(self, step: int, name: str, rows: list[list[Picture]], titles: list[str]) -> None:
         """A sheet of samples as samples/NAME-STEP.png and in TensorBoard."""
@@ -183,6 +206,12 @@ class RunLog:
         if math.isinf(self._clock.limit):
             return "steps", step, self._total
         return "seconds", round(self._clock.seconds), round(self._clock.limit)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """Lines of earlier attempts."""
+        if not self.path.exists():
+            return []
+        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
 
     def _drop_lines_after(self, step: int) -> None:
         if not self.path.exists():

@@ -99,12 +99,14 @@ def test_published_totals(manifests: Manifests) -> None:
         assert sum(p.numel() for p in network.parameters()) == total
 
 
+@pytest.mark.long
 def refusal(tensors: dict[str, Tensor], entry: Entry) -> str:
     with pytest.raises(ModelFileError) as caught:
         load(tensors, entry)
     return str(caught.value)
 
 
+@pytest.mark.long
 def test_one_missing_tensor_is_named(manifests: Manifests) -> None:
     for entry in one_of_each(manifests):
         tensors = meta_tensors(entry)

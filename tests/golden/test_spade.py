@@ -181,6 +181,7 @@ def test_generators(golden: Golden) -> None:
     heard.check(golden(GENERATORS)[1])
 
 
+@pytest.mark.long
 def test_generators_in_float64(golden: Golden) -> None:
     """Sum and norm of the whole photograph, what every layer gives, and what a forward in train mode leaves in the buffers."""
     heard = Heard(golden(GENERATORS)[0], "full_output_checksum", "trace_eval", "buffers_after_train_forward")

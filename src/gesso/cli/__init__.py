@@ -57,6 +57,14 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: what it does, an example
         "gesso import latest_net_G.pth latest_net_E.pth features_clustered_010.npy --labels cityscapes -o model.safetensors",
     ),
     "info": ("Say what a model file says of itself.", "gesso info run/model.safetensors"),
+    "sequence": (
+        "Turn layouts that follow each other into frames or a video, with one style per object.",
+        "gesso sequence frames -o film.mp4 --model run/model.safetensors --report flicker.json",
+    ),
+    "retouch": (
+        "Edit a photograph through its labels: remove, move, relabel or restyle what it shows; all else stays as it is.",
+        "gesso retouch photo.jpg --model run/model.safetensors --segmenter segmenter.safetensors --remove car:3 -o without.png",
+    ),
     "study": (
         "Ask people which photographs look better: prepare a blind study, show it, count the answers.",
         "gesso study new photographs/spade photographs/pix2pixhd -o study",

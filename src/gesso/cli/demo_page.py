@@ -65,16 +65,19 @@ def write_page(out: Path, synth: Synthesizer, count: int, console: Console) -> P
 def held_out_rows(
     synth: Synthesizer, data: Path, folder: Path, count: int, seed: int, console: Console
 ) -> list[list[Any]]:
-    """Layout, photograph and real photograph of the first held-out layouts, in random styles; the photographs as files too."""
-    from gesso.cli.generate import open_layouts, real_of, synthesise
+    """Layout, photograph in a random style and real photograph of the first held-out layouts; the photographs as files too."""
+    from gesso.cli.generate import open_layouts
+    from gesso.cli.generated import real_of
     from gesso.pictures import layout_picture
     from gesso.synthesis.synthesizer import save_png
 
     layouts = open_layouts(synth, data, DataFlags(), "val", count, original_size=False)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for item, made in track(synthesise(synth, layouts, seed, 1), "generating", len(layouts), console):
-        save_png(folder / f"{item['name']}.png", made, synth.record(seed))
+    for number in track(range(len(layouts)), "generating", len(layouts), console):
+        item = layouts[number]
+        made = synth(item["label"].numpy(), item["instance"].numpy(), seed=seed + number)
+        save_png(folder / f"{item['name']}.png", made, synth.record(seed + number))
         rows.append([layout_picture(item, synth.label_space), made, *real_of(item)])
     return rows
 

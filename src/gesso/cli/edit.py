@@ -165,8 +165,9 @@ def _leave_a_core(synth: Synthesizer) -> None:
     """Let the browser have a core for itself: layers of small models would wait for threads that it holds up."""
     import torch
 
-    if synth.device == "cpu" and synth.weights < SMALL and torch.get_num_threads() == os.cpu_count():
-        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if synth.device == "cpu" and synth.weights < SMALL and torch.get_num_threads() == cores:
+        torch.set_num_threads(max(1, cores - 1))
 
 
 def _tell(listening: socket.socket, token: str | None, console: Console) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
 from gesso.cli.common import Data, DataFlags, RuntimeName, open_listing, say_components, take_as, track
+from gesso.cli.dataset_flags import Dataset, DatasetFlags
+from gesso.cli.generate_dataset import DatasetSettings, generate_dataset
+from gesso.cli.generated import Generated, Output, refuse_out_among, refuse_overwriting
+from gesso.cli.kept import Requests
+from gesso.cli.ranks import Ranks, join
 from gesso.cli.read_as import Say, as_trained, contradictions, take_halves
 from gesso.cli.style_flags import Shot, StyleFlags, Styles, plan_shots
 from gesso.cli.stylist import Stylist, maps_of, show, sized_as_trained
@@ -24,26 +30,18 @@ if TYPE_CHECKING:
     from gesso.synthesis.style import Style
     from gesso.synthesis.synthesizer import Synthesizer
 
-SHEET_ROWS = 16
-WIDE, NARROW = 512, 256  # pixels of a picture on a sheet, the latter in a row of many
-
-
-@dataclass(frozen=True)
-class Generated:
-    """One photograph, with the sample it was made from (its number and its content), and how."""
-
-    index: int
-    item: dict[str, Any]
-    shot: Shot
-    style: Style | None
-    image: Picture
+OUT = Path("generated")
+AGAIN = (
+    "Photographs that are finished are whole and stay; run the same command again, in as many processes as you like: it makes "
+    "what is missing."
+)
 
 
 def generate(
     model: Path,
     data: Path | None = None,
     *,
-    out: Path = Path("generated"),
+    out: Path = OUT,
     split: str = "",
     seed: int = 0,
     batch: int = 1,
@@ -51,13 +49,16 @@ def generate(
     colour: bool = False,
     contact_sheet: bool = False,
     limit: int | None = None,
+    overwrite: bool = False,
     device: str = "auto",
     statistics: Literal["picture", "running"] | None = None,
     runtime: RuntimeName = "torch",
+    tiles: int | None = None,
     styles: Styles = None,
     flags: Data = None,
+    dataset: Dataset = None,
 ) -> None:
-    """Turn a folder of layouts into photographs.
+    """Turn a folder of layouts into photographs, or into a dataset of photographs with their maps.
 
     Parameters
     ----------
@@ -82,6 +83,8 @@ def generate(
         are, the real ones.
     limit: int
         Only the first so many layouts.
+    overwrite: bool
+        Also make photographs again that are there and were made of the same layouts by the same model in the same way.
     device: str
         auto, cpu, cuda, cuda:N or mps.
     statistics: str
@@ -90,6 +93,10 @@ def generate(
     runtime: str
         What computes: torch, plain, compile; or, with the export extra and on the CPU, onnx, openvino, or openvino-int8 from the
         file that gesso export --int8 wrote beside the model.
+    tiles: int
+        For layouts that are too large for memory: compute so many rows of a photograph at once, such as 256, with what lies
+        between the layers in temporary files. The photograph stays the same. On the CPU, by the runtime torch, for pix2pixHD and
+        SPADE.
     """
     from gesso.synthesis.inputs import LARGEST_SEED, refuse_seed
     from gesso.synthesis.synthesizer import load
@@ -98,88 +105,79 @@ def generate(
         raise ConfigError(f"--batch {batch} --limit {limit}: both are at least 1.")
     styles = styles or StyleFlags()
     styles.check()
+    made = dataset or DatasetFlags()
+    made.check(styles, {"--out": out != OUT, "--colour": colour, "--batch": batch != 1})
+    if made.dataset:
+        refuse_seed(seed)
+        settings = DatasetSettings(
+            split, seed, original_size, contact_sheet, limit, overwrite, device, statistics, runtime, tiles
+        )
+        generate_dataset(model, data, made, settings, styles, flags or DataFlags())
+        return
     refuse_seed(seed, LARGEST_SEED - (styles.random_styles or 1) + 1)  # each style has a seed of its own
-    console = Console()
-    with console.status(f"loading {model.name}"):
-        synth = load(model, device, statistics, runtime)
-    photographs = contact_sheet or styles.style_from_photographs
-    layouts = open_layouts(
-        synth,
-        data,
-        flags or DataFlags(),
-        split,
-        limit,
-        original_size,
-        photographs,
-        say=lambda line: console.print(line, soft_wrap=True, markup=False, highlight=False),
-    )
-    layouts = show(layouts, styles.own_photograph if synth.style_space else None)
-    shots = plan_shots(styles, seed)
-    _refuse_overwriting(out, layouts, shots, styles)
-    say_components(layouts, console)
-    stylist = open_stylist(synth, styles, layouts, console)
-    out.mkdir(parents=True, exist_ok=True)
-    results = render(synth, layouts, stylist, shots, batch)
-    total = len(layouts) * len(shots)
-    _write(synth, out, shots, track(results, "generating", total, console), len(layouts), colour, contact_sheet)
-    console.print(f"{total} photographs in {out}", soft_wrap=True)
+    ranks = join("cpu" if tiles is not None and device == "auto" else device)
+    console = Console(quiet=ranks.rank > 0)
+    with ranks.working(AGAIN):
+        with console.status(f"loading {model.name}"):
+            synth = load(model, ranks.device, statistics, runtime, tiles)
+        photographs = contact_sheet or styles.style_from_photographs
+        layouts = open_layouts(
+            synth,
+            data,
+            flags or DataFlags(),
+            split,
+            limit,
+            original_size,
+            photographs,
+            say=lambda line: console.print(line, soft_wrap=True, markup=False, highlight=False),
+        )
+        layouts = show(layouts, styles.own_photograph if synth.style_space else None)
+        shots = plan_shots(styles, seed)
+        if data is None or not data.is_file():
+            refuse_out_among(layouts, out)
+        refuse_overwriting(out, layouts, shots, styles, colour, contact_sheet)
+        say_components(layouts, console)
+        stylist = open_stylist(synth, styles, layouts, console)
+        requests = Requests(synth, layouts, styles, {"tiles": tiles})
+        ranks.agree("layouts or settings", "\n".join([requests.common, *(s.name for s in layouts.samples)]))
+        output = Output(out, synth, layouts, shots, requests, colour, overwrite)
+        out.mkdir(parents=True, exist_ok=True)
+        total = len(layouts) * len(shots)
+        for _ in track(_work(output, stylist, batch, ranks), "generating", total, console):
+            pass
+        if contact_sheet and ranks.rank == 0:
+            output.write_sheet()
+    kept = ranks.add("kept")
+    said = f"; {kept} of them were there, made in the same way (--overwrite makes them again)" if kept else ""
+    console.print(f"{total} photographs in {out}{said}", soft_wrap=True)
 
 
-def _refuse_overwriting(out: Path, layouts: SemanticDataset, shots: Sequence[Shot], styles: StyleFlags) -> None:
-    files = (file for s in layouts.samples for file in (s.label, s.source, s.instance, s.image) if file)
-    inputs = {file.resolve() for file in (*files, *styles.files)}
-    written = (out / f"{s.name}{shot.ending}.png" for s in layouts.samples for shot in shots)
-    if lost := [path for path in written if path.resolve() in inputs]:
-        raise ConfigError(f"--out {out} would overwrite {lost[0]}, which is read: give another folder.")
+def _work(output: Output, stylist: Stylist, batch: int, ranks: Ranks) -> Iterator[None]:
+    """Make this rank's share of what is missing, then wait for the others; a step for each photograph of any rank."""
+    shown = 0
+    for _ in chain(_share(output, stylist, batch, ranks), ranks.finish(AGAIN), [None]):
+        done = ranks.add("done")
+        yield from repeat(None, done - shown)
+        shown = done
 
 
-def _write(
-    synth: Synthesizer,
-    out: Path,
-    shots: Sequence[Shot],
-    results: Iterator[Generated],
-    count: int,
-    colour: bool,
-    contact_sheet: bool,
-) -> None:
-    """Write the photographs of `count` layouts as they come, and the sheets that show them."""
-    import numpy as np
-
-    from gesso.pictures import layout_picture
-    from gesso.synthesis.synthesizer import save_png
-
-    shown = set(np.linspace(0, count - 1, SHEET_ROWS).round().astype(int).tolist()) if contact_sheet else set()
-    between = shots[0].way is not None
-    rows: dict[int, list[Picture]] = {}  # of layouts whose pictures are not all there yet, or that the sheet shows
-    for one in results:
-        path = out / f"{one.item['name']}{one.shot.ending}.png"
-        save_png(path, one.image, synth.record(one.shot.seed, one.style))
-        if colour and one.shot is shots[0]:
-            layout = layout_picture(one.item, synth.label_space)
-            save_png(out / f"{one.item['name']}-layout.png", layout, {})
-        if between or one.index in shown:
-            rows.setdefault(one.index, []).append(one.image)
-        if between and one.shot is shots[-1]:
-            _save_sheet(out / f"{one.item['name']}-strip.png", [rows[one.index]], [shot.title for shot in shots])
-        if one.shot is shots[-1] and one.index in shown:
-            row = [layout_picture(one.item, synth.label_space), *rows[one.index]]
-            rows[one.index] = row + (real_of(one.item) if len(shots) == 1 else [])
-        elif one.shot is shots[-1]:
-            rows.pop(one.index, None)
-    if contact_sheet:
-        titles = ["layout", *(shot.title for shot in shots), "real"]
-        _save_sheet(out / "contact-sheet.png", [row for _, row in sorted(rows.items())], titles)
+def _share(output: Output, stylist: Stylist, batch: int, ranks: Ranks) -> Iterator[None]:
+    """Make this rank's share of what is missing."""
+    for one in render(output.synth, output.layouts, stylist, output.shots, batch, _missing(output, ranks)):
+        there = output.write(one)
+        ranks.add("done", 1)
+        ranks.add("kept", int(there))
+        yield
 
 
-def _save_sheet(path: Path, rows: Sequence[Sequence[Picture]], titles: Sequence[str]) -> None:
-    import numpy as np
-
-    from gesso.pictures import sheet
-    from gesso.synthesis.synthesizer import save_png
-
-    columns = len(rows[0])
-    page = sheet(rows, titles[:columns], widest=NARROW if columns > 3 else WIDE)
-    save_png(path, np.asarray(page), {})
+def _missing(output: Output, ranks: Ranks) -> Iterator[int]:
+    """The layouts of this rank that are not finished; the others are counted."""
+    for number in ranks.share(len(output.layouts)):
+        if not output.is_finished(number):
+            yield number
+        else:
+            ranks.add("done", len(output.shots))
+            ranks.add("kept", len(output.shots))
 
 
 def open_layouts(
@@ -280,13 +278,18 @@ def find_listing(data: Path | None, flags: DataFlags, split: str, pictures: bool
 
 
 def render(
-    synth: Synthesizer, layouts: SemanticDataset, stylist: Stylist, shots: Sequence[Shot], batch: int
+    synth: Synthesizer,
+    layouts: SemanticDataset,
+    stylist: Stylist,
+    shots: Sequence[Shot],
+    batch: int,
+    wanted: Iterable[int] | None = None,
 ) -> Iterator[Generated]:
-    """The photographs, `batch` layouts at a time."""
+    """The photographs of the wanted layouts, or of all, `batch` layouts at a time."""
     from gesso.data.dataset import collate
 
-    for start in range(0, len(layouts), batch):
-        numbers = range(start, min(start + batch, len(layouts)))
+    waiting = iter(range(len(layouts)) if wanted is None else wanted)
+    while numbers := list(islice(waiting, batch)):
         items = [layouts[i] for i in numbers]
         stack = collate(items)
         try:
@@ -329,10 +332,3 @@ def synthesise(
     stylist = open_stylist(synth, flags, layouts, Console())
     for one in render(synth, layouts, stylist, plan_shots(flags, seed), batch):
         yield one.item, one.image
-
-
-def real_of(item: dict[str, Any]) -> list[Any]:
-    """The real photograph, if there is one."""
-    from gesso.pictures import to_uint8
-
-    return [to_uint8(item["image"])] if "image" in item else []

@@ -39,6 +39,7 @@ def info(model: Path, *, json: bool = False) -> None:
     rows = {
         "file": f"{model} ({model.stat().st_size / 2**20:.1f} MiB, stored as {about.stored_as})",
         "recipe": f"{about.recipe}{f', preset {about.preset}' if about.preset else ''}, {about.step} steps",
+        **_score(about),
         "written": f"{about.created} by gesso {about.gesso_version}",
         "hash": loaded.hash,
         "input": f"{about.semantics.channels} channels ({_input(about.semantics.model_dump())})",
@@ -71,6 +72,12 @@ def info(model: Path, *, json: bool = False) -> None:
         console.print(found)
 
 
+def _score(about: ModelInfo) -> dict[str, str]:
+    """What a best model was chosen by."""
+    best = about.best
+    return {"score": f"{best.by} {best.value:.4f} at step {best.step}, the best of its training"} if best else {}
+
+
 def _trained_on(about: ModelInfo) -> str:
     """Which files were its input, and how they were taken."""
     sides = "left half A" if about.direction == "AtoB" else "right half B"
@@ -93,7 +100,8 @@ def _style(about: ModelInfo, styles: StyleSpace | None) -> str:
         return f"{said}, no modes (gesso styles finds them)"
     table = about.styles
     origin = f" found in {table.origin}" if table and table.origin else ""
-    return f"{said}, modes of {len(styles.modes)} classes{origin}"
+    led = "" if styles.leader is None else f"; by chance they follow {styles.class_name(styles.leader)}"
+    return f"{said}, modes of {len(styles.modes)} classes{origin}{led}"
 
 
 def _sources_of_noise(about: ModelInfo) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, get_args, get_origin
@@ -15,8 +16,10 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from gesso.cli.common import DEFAULT_PRESET, Data, DataFlags, open_listing, require_space, say_components
+from gesso.cli.train_class_map import read_class_map
 from gesso.cli.train_plan import check_padding, refuse_what_cannot_fit, show_plan
 from gesso.errors import ConfigError, DataError
+from gesso.launch import read_srun
 from gesso.recipes import RECIPES
 from gesso.recipes.pix2pix import PUBLISHED_WEIGHTS, TERMS
 
@@ -47,6 +50,8 @@ def _flag(owners: dict[str, FieldInfo]) -> tuple[Any, Any]:
     if get_origin(kind) is Literal:
         choices = [value for field in owners.values() for value in get_args(field.annotation)]
         kind = Literal[tuple(dict.fromkeys(choices))]
+    elif get_origin(kind) is dict:
+        kind = str  # as read_class_map reads it
     texts = dict.fromkeys(str(field.description) for field in owners.values())
     defaults = {name: field.default for name, field in owners.items()}
     told = f"default {first.default}"
@@ -109,6 +114,7 @@ def train(
     dry_run: bool
         Print settings, network sizes and an estimate of memory and time; train nothing.
     """
+    read_srun()
     document = read_config(config)
     recipe, resolved = resolve(preset, document, settings)
     data, flags, split = find_data(data, flags, split, document)
@@ -129,7 +135,16 @@ def train(
     spent = budget is not None and result.seconds >= budget
     more = "the minutes are spent; give more to go on" if spent else "stopped; run the same command again to go on"
     state = "finished" if result.finished else more
-    console.print(f"{state} after {result.step} steps; the model is {out / 'model.safetensors'}", soft_wrap=True)
+    told = f"{state} after {result.step} steps; the model is {out / 'model.safetensors'}{_best(result.best)}"
+    console.print(told, soft_wrap=True, markup=False, emoji=False)
+
+
+def _best(model: Path | None) -> str:
+    """What to say of the best model of a run."""
+    from gesso.checkpoints import read_info
+
+    score = read_info(model).best if model else None
+    return f", the best one {model} ({score.by} {score.value:.4f} at step {score.step})" if score else ""
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
@@ -201,7 +216,7 @@ def resolve(preset: str, document: dict[str, Any], settings: BaseModel | None) -
         ConfigError: A preset, key or value is not known or not possible; the message names it and where it came from.
     """
     origin = document.get("__file__", "the command line")
-    given = {k: v for k, v in document.items() if k not in ("__file__", "data", "recipe")}
+    given = {k: v for k, v in document.items() if k not in ("__file__", "data", "recipe", "transferred")}
     name = preset or str(given.pop("preset", "")) or DEFAULT_PRESET
     recipe = next((r for r in RECIPES.values() if name in r.PRESETS), None)
     if recipe is None:
@@ -221,7 +236,11 @@ def resolve(preset: str, document: dict[str, Any], settings: BaseModel | None) -
         raise ConfigError(
             f"--{foreign[0].replace('_', '-')} is a setting of {owners}; preset {name} is {recipe.NAME}'s, which has none such."
         )
+    if flags.get("transfer") == "none" and "class_map" not in flags:
+        given.pop("class_map", None)  # of the file, whose transfer is not wanted
     values = {**recipe.PRESETS[name].model_dump(), **given, **flags}
+    if isinstance(classes := values["class_map"], str):
+        values["class_map"] = read_class_map(classes)
     try:
         config = recipe.Config.model_validate(values)
     except ValidationError as error:
@@ -261,7 +280,8 @@ def _flag_of(name: str, value: Any) -> str:
 def _explain(error: Any, given: dict[str, Any], flags: dict[str, Any], origin: str) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
-        return str(message)
+        about = next((found.replace("-", "_") for found in re.findall(r"--([a-z0-9-]+)", message)), "")
+        return f"{origin}: {message}" if about in given and about not in flags else str(message)
     key = str(error["loc"][0])
     where = f"--{key.replace('_', '-')}" if key in flags or key not in given else f"{origin}: {key}"
     return f"{where} {error['input']!r}: {message}"
@@ -335,6 +355,7 @@ def open_data(
             instances=instances,
             warp=config.warp,
             warp_layout=config.warp_layout,
+            cache=int(config.cache * 2**30) // max(1, config.workers) if training else 0,
         )
 
     painted = bool(pairs[0].source and pairs[0].label)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gesso.cli.common import track
@@ -99,7 +100,7 @@ def show_plan(
     console.print_json(json.dumps({"recipe": recipe.NAME, **json.loads(config.model_dump_json())}))
     start = find_start(run, recipe, config, data)
     for line in start.told:
-        console.print(line, soft_wrap=True)
+        console.print(line, soft_wrap=True, markup=False, emoji=False)
     for stage in (plan := stages(recipe, config, samples, start.begin)):
         if stage.model:
             console.print(f"\nphase {stage.number + 1} of {plan[-1].number + 1}: [bold]{stage.phase.name}[/bold]")
@@ -120,7 +121,7 @@ def _phase_table(recipe: Recipe, stage: Stage, data: TrainingData, device: str, 
     guess = estimate(recipe, phase.config, data.semantics, (high, wide), device=device, frozen=phase.frozen)
     table = Table.grid(padding=(0, 2))
     table.add_row("data", f"{len(data.training)} samples, {high}x{wide} after preprocessing")  # type: ignore[arg-type]
-    table.add_row("semantics", f"{data.semantics.channels} channels: {data.semantics}{_as_colours(data)}")
+    table.add_row("semantics", f"{data.semantics.channels} channels: {escape(f'{data.semantics}{_as_colours(data)}')}")
     table.add_row("steps", f"{stage.first} to {stage.last}: {phase.config.epochs} + {phase.config.epochs_decay} epochs")
     for name, count in guess.parameters.items():
         table.add_row(name, f"{count:,} parameters")

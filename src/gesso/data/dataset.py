@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from gesso.agreement import refuse_foreign_instances
+from gesso.data.kept import Kept
 from gesso.data.pairing import Sample
 from gesso.data.preprocessing import Geometry, Preprocessing, Size, apply_map, apply_photograph, apply_source
 from gesso.data.readers import Floats, Values, read_input, read_instance, read_label, read_photograph
@@ -54,6 +55,7 @@ class SemanticDataset(Dataset[Item]):
         instances: bool = True,
         warp: float = 0.0,
         warp_layout: float = 0.0,
+        cache: int = 0,
     ) -> None:
         """Set up a dataset; files are opened only when items are asked for.
 
@@ -67,6 +69,7 @@ class SemanticDataset(Dataset[Item]):
             warp: 0..1, how strongly half of the training samples are bent; see `gesso.data.warp`.
             warp_layout: 0..1, how strongly a copy of the layout of half of the training samples is bent; needs label maps as
                 input.
+            cache: Bytes of decoded files that each process keeps in memory.
 
         Raises:
             DataError: There is no sample, a sample has neither label map nor source, or label maps have no label space.
@@ -80,6 +83,7 @@ class SemanticDataset(Dataset[Item]):
         self.instances = instances
         self.warp = warp
         self.warp_layout = warp_layout
+        self._kept = Kept(cache)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -110,22 +114,34 @@ class SemanticDataset(Dataset[Item]):
 
     def _layout(self, sample: Sample, rng: np.random.Generator | None) -> Item:
         assert sample.label and self.space
-        label = read_label(sample.label, self.space)
+        label = self._label(sample)
         geometry = self.preprocessing.plan(label.shape, rng)
         item: Item = {"label": _ids(label, geometry), "name": sample.name, "size": geometry.size}
         if self.instances:
             item["instance"] = _ids(self._instance(sample, label), geometry)
         if sample.image:
-            photograph = read_photograph(sample.image)
+            photograph = self._photograph(sample)
             _same_size({sample.label: label.shape, sample.image: photograph.shape[:2]})
             item["image"] = _image(photograph, geometry)
         return item
 
+    def _label(self, sample: Sample) -> Values:
+        path, space = sample.label, self.space
+        assert path and space
+        return self._kept(("label", path), lambda: read_label(path, space))
+
+    def _photograph(self, sample: Sample) -> ByteArray:
+        path = sample.image
+        assert path
+        return self._kept(("image", path, sample.half), lambda: read_photograph(path, sample.half))
+
     def _instance(self, sample: Sample, label: Values) -> Values:
         assert sample.label and self.space
         if not sample.instance:
-            return components(label, self.space)
-        instance = read_instance(sample.instance)
+            space = self.space
+            return self._kept(("components", sample.label), lambda: components(label, space))
+        path = sample.instance
+        instance = self._kept(("instance", path), lambda: read_instance(path))
         _same_size({sample.label: label.shape, sample.instance: instance.shape})
         try:
             refuse_foreign_instances(label, instance, self.space)
@@ -135,16 +151,16 @@ class SemanticDataset(Dataset[Item]):
 
     def _pictures(self, sample: Sample, rng: np.random.Generator | None) -> Item:
         assert sample.source
-        source = read_input(sample)
+        source = self._kept(("source", sample.source, sample.half, sample.photo), lambda: read_input(sample))
         geometry = self.preprocessing.plan(source.shape[:2], rng)
         item: Item = {"source": _source(source, geometry), "name": sample.name, "size": geometry.size}
         if sample.label:
             assert self.space
-            label = read_label(sample.label, self.space)
+            label = self._label(sample)
             _same_size({sample.source: source.shape[:2], sample.label: label.shape})
             item["image"] = _normalised(colourise(apply_map(label, geometry), self.space))
         elif sample.image:
-            photograph = read_photograph(sample.image, sample.half)
+            photograph = self._photograph(sample)
             _same_size({sample.source: source.shape[:2], sample.image: photograph.shape[:2]})
             item["image"] = _image(photograph, geometry)
         return item

@@ -4,7 +4,10 @@ A frame is the length of a header (uint32, little-endian), the header in JSON, a
 and an instance map, both PNG; they get the picture as PNG, or a header that says that a request was dropped, or what is wrong.
 
 Each connection has one place in the queue for the model, and one request that waits there. A newer request takes the older one's
-place before anything of it was decoded; which request is rendered is decided when the turn comes.
+place before anything of it was decoded; which request is rendered is decided when the turn comes. What is being rendered is given
+up for a smaller preview, as somebody paints on, and a preview for the end of its stroke, unless that shows the same.
+
+Of a whole photograph that takes long the client may first get a nearly right one, whose header says how far it is off.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import anyio
+from anyio import from_thread
 from anyio.to_thread import run_sync
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gesso.editor.rendering import Priority, Rendered, Renderer, encode_quickly
+from gesso.editor.rendering import GONE, Abandoned, Priority, Rendered, Renderer, encode_quickly
 from gesso.editor.security import read_instances, read_label
 from gesso.errors import GessoError
 from gesso.synthesis.inputs import LARGEST_SEED
@@ -48,7 +52,8 @@ class LiveRequest(BaseModel):
         request: The client's number for it.
         seed: Of what the style leaves open.
         style: A `gesso.synthesis.style.Style`, or None.
-        scale: 1, or 0.5 or 0.25 for a smaller picture.
+        scale: 1, or 0.5, 0.25 or 0.125 for a smaller picture.
+        preview: Whether more of the same stroke follows: nobody misses it once a request came that is none.
         bytes: Of the label map and of the instance map, which follow the header; the latter may be 0: none.
     """
 
@@ -58,6 +63,7 @@ class LiveRequest(BaseModel):
     seed: StrictInt = Field(0, ge=0, le=LARGEST_SEED)
     style: dict[str, Any] | None = None
     scale: float = Field(1, allow_inf_nan=False)
+    preview: bool = False
     bytes: tuple[Length, Length]
 
 
@@ -69,6 +75,11 @@ class Asked:
     label: bytes
     instance: bytes
     arrived: float = 0.0
+
+    def shows_what(self, other: Asked) -> bool:
+        """Whether both ask for the same picture."""
+        mine, its = ((a.label, a.instance, a.header.style, a.header.seed, a.header.scale) for a in (self, other))
+        return mine == its
 
 
 class Refused(Exception):
@@ -171,14 +182,24 @@ class Connection:
     def __init__(self, socket: WebSocket, renderer: Renderer, threads: anyio.CapacityLimiter) -> None:
         self._socket, self._renderer, self._threads = socket, renderer, threads
         self._slot = Slot()
+        self._tasks: anyio.abc.TaskGroup  # while it is served
         self._sending = anyio.Lock()
+        self._rendering: tuple[Asked, threading.Event] | None = None  # and what gives it up
+        self._last: tuple[Asked, Rendered] | None = (
+            None  # the preview that was rendered last, if nothing whole was since
+        )
+        self._left = False
 
     async def serve(self) -> None:
         """Answer until the client leaves."""
         async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
             tasks.start_soon(self._work)
             await self._listen()
             self._slot.put(None)  # whoever waits for the turn finds nothing to do
+            self._left = True
+            if rendering := self._rendering:
+                rendering[1].set()
             tasks.cancel_scope.cancel()
 
     async def _listen(self) -> None:
@@ -192,7 +213,19 @@ class Connection:
                 await self._send(_refusal(error.number, str(error)))
                 continue
             if overtaken := self._slot.put(asked):
-                await self._send({"request": overtaken.header.request, "dropped": True})
+                await self._send(*_dropped(overtaken))
+            self._give_up_for(asked)
+
+    def _give_up_for(self, asked: Asked) -> None:
+        if (rendering := self._rendering) is None:  # read once: another thread writes it
+            return
+        under_way, unwanted = rendering
+        if asked.header.preview:
+            given_up = asked.header.scale < under_way.header.scale
+        else:
+            given_up = under_way.header.preview and not under_way.shows_what(asked)
+        if given_up:
+            unwanted.set()
 
     async def _work(self) -> None:
         while True:
@@ -217,8 +250,10 @@ class Connection:
             with self._renderer.turn(Priority.LIVE):
                 if (asked := self._slot.take()) is None:
                     return None
-                rendered = _render(self._renderer, asked)
+                rendered = self._render(asked)
             return _answer(asked.header, rendered)
+        except Abandoned:
+            return None if asked is None else _dropped(asked)
         except GessoError as error:
             said = str(error)
         except Exception:  # a fault of ours, or no memory: the connection lives on
@@ -226,17 +261,39 @@ class Connection:
             said = UNEXPECTED
         return _refusal(asked.header.request if asked else None, said), b""
 
+    def _render(self, asked: Asked) -> Rendered:
+        """The photograph of a request, by one who has the turn."""
+        if self._last and self._last[0].shows_what(asked):  # the end of a stroke whose last preview was a whole one
+            wait = 1000 * (time.perf_counter() - asked.arrived)
+            return replace(self._last[1], milliseconds={"wait": wait, "decode": 0.0, "model": 0.0})
+        unwanted = threading.Event()
+        self._rendering = asked, unwanted
+        if self._left:
+            unwanted.set()
+        GONE.set(unwanted)  # in a context of this call alone
+        try:
+            rendered = self._computed(asked)
+        finally:
+            self._rendering = None
+        self._last = (asked, rendered) if asked.header.preview else None
+        return rendered
 
-def _render(renderer: Renderer, asked: Asked) -> Rendered:
-    """The photograph of a request, by one who has the turn."""
-    start = time.perf_counter()
-    label = read_label(asked.label, renderer.limits)
-    instance = read_instances(asked.instance, renderer.limits) if asked.instance else None
-    style = None if asked.header.style is None else Style.parse(asked.header.style)
-    decode = 1000 * (time.perf_counter() - start)
-    rendered = renderer.now(label, instance, style, asked.header.seed, asked.header.scale)
-    wait = 1000 * (start - asked.arrived)
-    return replace(rendered, milliseconds={"wait": wait, "decode": decode, **rendered.milliseconds})
+    def _computed(self, asked: Asked) -> Rendered:
+        start, renderer, header = time.perf_counter(), self._renderer, asked.header
+        label = read_label(asked.label, renderer.limits)
+        instance = read_instances(asked.instance, renderer.limits) if asked.instance else None
+        style = None if header.style is None else Style.parse(header.style)
+        before = {"wait": 1000 * (start - asked.arrived), "decode": 1000 * (time.perf_counter() - start)}
+        if header.scale == 1 and (soon := renderer.nearly(self, label, instance, style, header.seed)):
+            soon = replace(soon, milliseconds={**before, **soon.milliseconds})
+            # not waited for: who has the model must not depend on a client, which may leave while it is sent something
+            from_thread.run_sync(self._tasks.start_soon, self._send, *_answer(header, soon))
+        rendered = renderer.now(label, instance, style, header.seed, header.scale, painter=self)
+        return replace(rendered, milliseconds={**before, **rendered.milliseconds})
+
+
+def _dropped(asked: Asked) -> tuple[dict[str, Any], bytes]:
+    return {"request": asked.header.request, "dropped": True}, b""
 
 
 def _refusal(number: int | None, said: str) -> dict[str, Any]:
@@ -248,7 +305,9 @@ def _answer(header: LiveRequest, rendered: Rendered) -> tuple[dict[str, Any], by
     content = encode_quickly(rendered.picture)
     took = {**rendered.milliseconds, "encode": 1000 * (time.perf_counter() - start)}
     height, width, _ = rendered.picture.shape
-    said = {"request": header.request, "width": width, "height": height, "scale": header.scale}
+    said: dict[str, Any] = {"request": header.request, "width": width, "height": height, "scale": header.scale}
+    if rendered.off is not None:
+        said["off"] = round(rendered.off, 2)
     return {**said, "milliseconds": {name: round(value, 2) for name, value in took.items()}}, content
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from gesso.editor.examples import Example, Loaded, comfortable_size, trained_size
 from gesso.editor.forms import LabelFile, png_url, read_layout, refuse_other_size, resized, shrunk
 from gesso.editor.label_files import Report, read_instance_file, read_label_file, refuse_animated
+from gesso.editor.originals import own_fault
 from gesso.editor.rendering import Closing, Renderer
 from gesso.editor.security import Limits, content_of, read_photograph
 from gesso.editor.wire import DocumentWire, png_bytes
@@ -87,6 +88,7 @@ class OpenedPhotograph(BaseModel):
         height: Pixels.
         photograph: Data URL of a PNG of that size.
         document: Its layout, where the dataset holds it or a segmenter found it; else None.
+        fault: Why edits cannot be put into it, so that the whole picture is rendered; None where they can.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -95,6 +97,7 @@ class OpenedPhotograph(BaseModel):
     height: int
     photograph: str
     document: DocumentWire | None
+    fault: str | None = None
 
 
 class Examples:
@@ -191,7 +194,8 @@ def router(
         file: Upload, keep: Annotated[bool, Form(description="Keep its own size, however large.")] = False
     ) -> OpenedPhotograph:
         """Open a photograph; with its layout where the dataset has it, or a segmenter is there."""
-        photograph = photograph_of(content_of(file), limits, None if keep else trained)
+        content = content_of(file)
+        photograph, fault = photograph_of(content, limits, None if keep else trained), own_fault(content, limits)
         if found := shown.showing(photograph, file.filename or ""):
             number, loaded = found
             assert loaded.photograph is not None
@@ -202,7 +206,9 @@ def router(
         else:
             document = segment(photograph) if segment else None
         height, width, _ = photograph.shape
-        return OpenedPhotograph(width=width, height=height, photograph=png_url(photograph), document=document)
+        return OpenedPhotograph(
+            width=width, height=height, photograph=png_url(photograph), document=document, fault=fault
+        )
 
     return api
 

@@ -30,8 +30,9 @@ from gesso.labels import LabelSpace, colourise
 from gesso.synthesis.editing import Layout
 
 FORMAT: Final = 1
-DOCUMENT, ABOUT, PHOTOGRAPH, LABEL, INSTANCE, COLOURS, README = (
+DOCUMENT, OPENED, ABOUT, PHOTOGRAPH, LABEL, INSTANCE, COLOURS, README = (
     "document.json",
+    "opened.json",
     "project.json",
     "photograph.png",
     "label.png",
@@ -45,6 +46,7 @@ document.json   the layout with all its layers, and its styles; the editor reads
 project.json    the model that it was made with
 photograph.png  the photograph as it was when the project was saved
 source.png      or source.jpg: the photograph that the layout came with, as it came; none where it came with none
+opened.json     the layout that was found in it, before any edit; the editor puts into the photograph what differs
 label.png       the layout in the values of the dataset's label files
 instance.png    the ids of its objects: 16 bits of gray, or where they do not fit the 4 bytes of an int32 as RGBA
 colours.png     the layout in the colours of its classes
@@ -70,6 +72,10 @@ FORM = {
                             "type": "string",
                             "format": "binary",
                             "description": "The photograph that the layout came with, PNG or JPEG, or none.",
+                        },
+                        "opened": {
+                            "type": "string",
+                            "description": "The document that was found in it, before any edit, as JSON; or none.",
                         },
                     },
                 }
@@ -106,6 +112,7 @@ class OpenedProject(BaseModel):
         document: Exactly as it was saved, where the model is the same.
         photograph: Data URL of the photograph that was saved with it; None without.
         source: Data URL of the photograph that the layout came with, in the bytes that were saved; None without.
+        opened: The document that was found in it, before any edit; None where edits are not put into it.
         sameModel: Whether it was made with the model that is open.
         sentence: What to tell people.
     """
@@ -115,6 +122,7 @@ class OpenedProject(BaseModel):
     document: DocumentWire
     photograph: str | None
     source: str | None
+    opened: DocumentWire | None = None
     sameModel: bool
     sentence: str
 
@@ -125,6 +133,7 @@ def save(
     photograph: bytes | None = None,
     limits: Limits | None = None,
     source: bytes | None = None,
+    opened: DocumentWire | None = None,
 ) -> bytes:
     """A project file.
 
@@ -135,16 +144,21 @@ def save(
         limits: Within which it must open again; the renderer's where None. Where it would be too large, the maps for people are
             left out, then the photograph, then the source.
         source: The photograph that the layout came with, a PNG or JPEG; kept as it is.
+        opened: The document that was found in it, before any edit.
 
     Raises:
         DataError: The document or a photograph is too large or damaged.
         LabelError: A class is not the model's.
     """
-    return _packed(renderer, document, photograph, source, limits or renderer.limits)[0]
+    return _packed(renderer, document, photograph, (source, opened), limits or renderer.limits)[0]
 
 
 def _packed(
-    renderer: Renderer, document: DocumentWire, photograph: bytes | None, source: bytes | None, limits: Limits
+    renderer: Renderer,
+    document: DocumentWire,
+    photograph: bytes | None,
+    origin: tuple[bytes | None, DocumentWire | None],
+    limits: Limits,
 ) -> tuple[bytes, tuple[str, ...]]:
     """A project file, and what was left out of it."""
     space, synthesizer = renderer.space, renderer.synthesizer
@@ -159,9 +173,13 @@ def _packed(
     if photograph:
         read_png(photograph, renderer.limits, "photograph")
         entries[PHOTOGRAPH] = photograph
+    source, opened = origin
     if source:
         _refuse_no_photograph(source, renderer.limits, SOURCE_CALLED)
         entries["source.png" if source.startswith(PNG_MAGIC) else "source.jpg"] = source
+    if source and opened is not None:
+        opened.layout(space, renderer.limits.pixels)
+        entries[OPENED] = opened.json_bytes()
     return _small_enough(entries, limits)
 
 
@@ -172,7 +190,7 @@ def _small_enough(entries: dict[str, bytes], limits: Limits) -> tuple[bytes, tup
         DataError: The document alone is too large.
     """
     most, out = limits.bytes - ENVELOPE, tuple[str, ...]()
-    for names in ((), FOR_PEOPLE, (PHOTOGRAPH,), SOURCES):
+    for names in ((), FOR_PEOPLE, (PHOTOGRAPH,), (*SOURCES, OPENED)):
         out += tuple(name for name in names if name in entries)
         kept = {name: content for name, content in entries.items() if name not in out}
         if out:
@@ -221,8 +239,8 @@ def open_project(renderer: Renderer, content: bytes, limits: Limits | None = Non
     """
     limits = limits or renderer.limits
     room = {DOCUMENT: limits.bytes, ABOUT: ABOUT_BYTES, PHOTOGRAPH: limits.bytes, README: ABOUT_BYTES}
-    allowed = {**room, **dict.fromkeys((*FOR_PEOPLE, *SOURCES), limits.bytes)}
-    found = archive.unpack(content, allowed, (DOCUMENT, ABOUT, PHOTOGRAPH, *SOURCES))
+    allowed = {**room, **dict.fromkeys((*FOR_PEOPLE, *SOURCES, OPENED), limits.bytes)}
+    found = archive.unpack(content, allowed, (DOCUMENT, OPENED, ABOUT, PHOTOGRAPH, *SOURCES))
     if missing := [name for name in (ABOUT, DOCUMENT) if name not in found]:
         raise DataError(f"The project lacks {missing[0]}, so it is none of gesso's editor. {archive.WRITTEN_WITH}")
     about = _about(found[ABOUT])
@@ -233,7 +251,30 @@ def open_project(renderer: Renderer, content: bytes, limits: Limits | None = Non
     same = about.model == renderer.synthesizer.hash
     document, sentence = _adapted(document, about, renderer, same)
     document.layout(renderer.space, limits.pixels)  # damaged maps are said now, not when they are drawn
-    return OpenedProject(document=document, photograph=url, source=source, sameModel=same, sentence=sentence)
+    opened = _opened(found, about, renderer, document) if source else None
+    return OpenedProject(
+        document=document, photograph=url, source=source, opened=opened, sameModel=same, sentence=sentence
+    )
+
+
+def _opened(found: dict[str, bytes], about: About, renderer: Renderer, document: DocumentWire) -> DocumentWire | None:
+    """The document that was found in the photograph; None where the project has none.
+
+    Raises:
+        DataError: It is damaged, or of another size than the project's document.
+        LabelError: It shows a class that this model does not have.
+    """
+    if OPENED not in found:
+        return None
+    opened = DocumentWire.parse(found[OPENED], f"project's {OPENED}")
+    if (opened.width, opened.height) != (document.width, document.height):
+        raise DataError(
+            f"{OPENED} in the project is {opened.width} x {opened.height} pixels, its document {document.width} x "
+            f"{document.height}. {archive.WRITTEN_WITH}"
+        )
+    opened, _ = _adapted(opened, about, renderer, about.model == renderer.synthesizer.hash)
+    opened.layout(renderer.space, renderer.limits.pixels)
+    return opened
 
 
 def _source_url(found: dict[str, bytes], limits: Limits) -> str | None:
@@ -310,12 +351,13 @@ def router(renderer: Renderer, limits: Limits | None = None) -> APIRouter:
         Where it would be too large to open again, files are left out; the header X-Gesso-Left-Out names them.
         """
         async with request.form(max_files=16, max_fields=16, max_part_size=limits.bytes) as form:
-            document, photograph, source = (form.get(name) for name in ("document", "photograph", "source"))
-            if document is None:
-                raise DataError("The form lacks the field document: the document as JSON.")
-            text = await document.read() if isinstance(document, Part) else document
-            picture, origin = [await one.read() if isinstance(one, Part) else None for one in (photograph, source)]
-        return await run_in_threadpool(_saved, renderer, text, picture, origin, limits)
+            names = ("document", "photograph", "source", "opened")
+            document, photograph, source, opened = [
+                await one.read() if isinstance(one := form.get(name), Part) else one for name in names
+            ]
+        if document is None:
+            raise DataError("The form lacks the field document: the document as JSON.")
+        return await run_in_threadpool(_saved, renderer, document, photograph, source, opened, limits)
 
     @api.post("/open")
     def open_one(file: Annotated[UploadFile, File()]) -> OpenedProject:
@@ -326,9 +368,16 @@ def router(renderer: Renderer, limits: Limits | None = None) -> APIRouter:
 
 
 def _saved(
-    renderer: Renderer, document: str | bytes, photograph: bytes | None, source: bytes | None, limits: Limits
+    renderer: Renderer,
+    document: str | bytes,
+    photograph: str | bytes | None,
+    source: str | bytes | None,
+    opened: str | bytes | None,
+    limits: Limits,
 ) -> Response:
-    content, left_out = _packed(renderer, DocumentWire.parse(document), photograph, source, limits)
+    picture, origin = (one if isinstance(one, bytes) else None for one in (photograph, source))  # text is no picture
+    before = DocumentWire.parse(opened, "document of the photograph") if opened else None
+    content, left_out = _packed(renderer, DocumentWire.parse(document), picture, (origin, before), limits)
     headers = {"Content-Disposition": 'attachment; filename="project.zip"'}
     if left_out:
         headers[LEFT_OUT] = ", ".join(left_out)

@@ -1,7 +1,9 @@
 """The model behind one lock: layouts and styles in, photographs out.
 
 Waiting requests are served by rank: live renders go before what people ask for once, that before crops and swatches. No rank
-waits forever: each step is worth so many later arrivals (`PATIENCE`), not all of them.
+waits forever: each step is worth so many later arrivals (`PATIENCE`), not all of them. Crops and swatches also break off for live
+renders that come while they are computed, and begin anew when nobody paints: so many times, or as often as it takes where each
+of them would take long.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import heapq
 import io
 import json
+import math
 import struct
 import threading
 import time
@@ -38,8 +41,10 @@ from gesso.synthesis.style_space import fitted
 from gesso.synthesis.synthesizer import PNG_KEY, Synthesizer
 
 IntArray = npt.NDArray[np.integer[Any]]
-SCALES = {1: 1, 0.5: 2, 0.25: 4}  # of a preview: every how many pixels one is taken
+SCALES = {1: 1, 0.5: 2, 0.25: 4, 0.125: 8}  # of a preview: every how many pixels one is taken
 PATIENCE = 8
+QUIET = 1.0  # seconds without a live render after which nobody paints
+SLOW = 400.0  # ms that a whole photograph takes, from which on a nearly right one comes before it
 
 _HOOKING = threading.Lock()  # model and segmenter compute at once, and torch numbers its hooks without a lock
 
@@ -60,6 +65,10 @@ class Abandoned(Exception):
     """Nobody waits for this photograph any more."""
 
 
+class GaveWay(Exception):
+    """Somebody paints, who goes first."""
+
+
 class Closing(ConfigError):
     """The editor ends."""
 
@@ -75,11 +84,13 @@ class Rendered:
         picture: (H, W, 3) uint8.
         milliseconds: Where the time went: "wait" for the model, and "model".
         style: What was worn, as it goes into the record.
+        off: About how far it is from the exact one, in levels of 255 on average, where it is only nearly right.
     """
 
     picture: Picture
     milliseconds: dict[str, float]
     style: Style | None = None
+    off: float | None = None
 
 
 class Turns:
@@ -87,10 +98,14 @@ class Turns:
 
     Attributes:
         changed: Notified when somebody comes, or leaves.
+        live: How many live renders wait.
+        last: When the last one came, in seconds of `time.monotonic`.
     """
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
+        self.live = 0
+        self.last = -math.inf
         self._queue: list[int] = []
         self._arrivals = 0
         self._taken = False
@@ -122,11 +137,14 @@ class Turns:
             self._arrivals += 1
             ticket = (self._arrivals + PATIENCE * priority) * 2**32 + self._arrivals  # the latter makes it unique
             heapq.heappush(self._queue, ticket)
+            if priority == Priority.LIVE:
+                self.live, self.last = self.live + 1, time.monotonic()
             self.changed.notify_all()
             try:
                 self.changed.wait_for(come)
             finally:
                 self._queue.remove(ticket)
+                self.live -= priority == Priority.LIVE
                 heapq.heapify(self._queue)
                 self.changed.notify_all()
             self._taken = True
@@ -170,6 +188,9 @@ class Renderer:
         self.limits = limits or Limits()
         self.closed = threading.Event()
         self.turns = Turns()
+        self._session = synthesizer.editing_session()
+        self._whose: object = None  # the last whole photograph that it remembers
+        self._took = 0.0  # ms, for the last whole photograph
 
     def refuse_all(self) -> None:
         """Let nobody compute any more; who waits is refused at once. Returns while something may still be computed."""
@@ -203,31 +224,39 @@ class Renderer:
             raise Abandoned
 
     @contextmanager
-    def turn(self, priority: Priority = Priority.RENDER) -> Iterator[Synthesizer]:
+    def turn(self, priority: Priority = Priority.RENDER, gives_way: bool = False) -> Iterator[Synthesizer]:
         """The model for oneself, inside; from threads alone, as it waits. Not to be nested.
+
+        Args:
+            priority: Who goes first.
+            gives_way: Whether to break off for live renders.
 
         Raises:
             Abandoned: Who asked no longer waits.
             Closing: The editor ends.
+            GaveWay: A live render waits.
         """
         with self.turns.taken(priority, self.refuse_closed):
             self.refuse_unwanted()
-            with self.interruptible():
+            with self.interruptible(gives_way):
                 yield self.synthesizer
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
+    def interruptible(self, gives_way: bool = False) -> Iterator[None]:
         """Look before every layer that this thread computes whether somebody still waits: large pictures take minutes.
 
         Raises:
             Abandoned: Who asked no longer waits.
             Closing: The editor ends.
+            GaveWay: A live render waits, for which this was to give way.
         """
         here = threading.get_ident()
 
         def look(*_: object) -> None:
             if threading.get_ident() == here:
                 self.refuse_unwanted()
+                if gives_way and self.turns.live:
+                    raise GaveWay
 
         with _HOOKING:
             looking = register_module_forward_pre_hook(look)
@@ -253,18 +282,25 @@ class Renderer:
             instance: (H, W) object ids; None derives them, as the Synthesizer does.
             style: What was chosen. Choices for objects that the layout does not show are left out.
             seed: Of what the style leaves open.
-            scale: 1, or 0.5 or 0.25 for a preview of that size.
+            scale: 1, or 0.5, 0.25 or 0.125 for a preview of that size.
             priority: Who goes first.
 
         Raises:
             GessoError: As the Synthesizer; or the layout is too large, or the scale another.
             Abandoned: Who asked no longer waits.
         """
-        began = time.perf_counter()
-        with self.turn(priority):
-            wait = 1000 * (time.perf_counter() - began)
-            rendered = self.now(label, instance, style, seed, scale)
-        return replace(rendered, milliseconds={"wait": wait, **rendered.milliseconds})
+        began, left = time.perf_counter(), PATIENCE if priority >= Priority.CROP else 0
+        while True:
+            try:
+                with self.turn(priority, gives_way=left > 0 or (priority >= Priority.CROP and self._took > SLOW)):
+                    wait = 1000 * (time.perf_counter() - began)
+                    rendered = self.now(label, instance, style, seed, scale)
+                return replace(rendered, milliseconds={"wait": wait, **rendered.milliseconds})
+            except GaveWay:
+                left -= 1
+                while (rest := self.turns.last + QUIET - time.monotonic()) > 0:
+                    self.closed.wait(rest)
+                    self.refuse_unwanted()
 
     def now(
         self,
@@ -273,14 +309,38 @@ class Renderer:
         style: Style | None = None,
         seed: int = 0,
         scale: float = 1,
+        painter: object = None,
     ) -> Rendered:
-        """Like `render`, for those who have the turn already."""
+        """Like `render`, for those who have the turn already; remembered for a painter, for whom `nearly` may come next."""
         start = time.perf_counter()
         self.limits.refuse_size(*self._size(label), "layout")
         label, instance = reduced(label, scale), None if instance is None else reduced(instance, scale)
         worn = self.fitting(style, label, instance)
-        picture = self.synthesizer(label, instance, worn, seed)
-        return Rendered(picture, {"model": 1000 * (time.perf_counter() - start)}, worn)
+        remembers = painter is not None and scale == 1 and self._session.partial and self._took > SLOW
+        if remembers:
+            self._whose = None
+        picture = (self._session.render if remembers else self.synthesizer)(label, instance, worn, seed)
+        took = 1000 * (time.perf_counter() - start)
+        self._whose = painter if remembers else self._whose
+        self._took = took if scale == 1 else self._took
+        return Rendered(picture, {"model": took}, worn)
+
+    def nearly(
+        self, painter: object, label: IntArray, instance: IntArray | None, style: Style | None, seed: int
+    ) -> Rendered | None:
+        """What comes before a photograph that takes long: the last one that this painter got, with what changed; in one's turn.
+
+        Returns:
+            None where there is none to go by, most of it changed, or whole photographs take no longer any more.
+        """
+        if painter is not self._whose or self._took <= SLOW:  # a fast model that stumbled once has no need of it
+            return None
+        start = time.perf_counter()
+        self.limits.refuse_size(*self._size(label), "layout")
+        found = self._session.nearly(label, instance, self.fitting(style, label, instance), seed)
+        if found is None:
+            return None
+        return Rendered(found.picture, {"model": 1000 * (time.perf_counter() - start)}, None, found.estimate)
 
     def fitting(self, style: Style | None, label: IntArray, instance: IntArray | None) -> Style | None:
         """The style as the model takes it for a layout.
@@ -313,10 +373,10 @@ def reduced(values: IntArray, scale: float) -> IntArray:
     """A map at a smaller scale: of each square of pixels one near its middle.
 
     Raises:
-        ConfigError: The scale is not 1, 0.5 or 0.25.
+        ConfigError: The scale is not 1, 0.5, 0.25 or 0.125.
     """
     if scale not in SCALES:
-        raise ConfigError(f"The scale is {scale:g}; give 1, 0.5 or 0.25.")
+        raise ConfigError(f"The scale is {scale:g}; give 1, 0.5, 0.25 or 0.125.")
     step = SCALES[scale]
     rows, columns = (min(step // 2, length - 1) for length in values.shape)
     return values[rows::step, columns::step]

@@ -53,12 +53,14 @@ class Limits:
         bytes: Of one request or message, in all.
         side: Of a picture's height and width.
         photograph: Pixels of an uploaded photograph before it is reduced to `pixels`.
+        retouched: Pixels of a photograph that edits are put into, at its own size; one is computed at a time.
     """
 
     pixels: int = 2**23
     bytes: int = 32 * 2**20
     side: int = 16384
     photograph: int = 2**26
+    retouched: int = 2**25
 
     def refuse_size(self, height: int, width: int, what: str, pixels: int | None = None) -> None:
         """See that a picture is not too large.

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Depends, File, Form, UploadFile
 from pydantic import BaseModel, ConfigDict
-from scipy import ndimage
 
 from gesso.editor.examples import trained_size
 from gesso.editor.forms import Map, Scene, png_url, scenes
@@ -17,11 +16,11 @@ from gesso.editor.opening import document_of, photograph_of
 from gesso.editor.rendering import Priority, Renderer, Turns
 from gesso.editor.security import content_of
 from gesso.editor.wire import DocumentWire
-from gesso.errors import ConfigError, DataError
+from gesso.errors import DataError
 from gesso.labels import ByteArray, LabelSpace
+from gesso.synthesis.reading import refuse_other_classes, without_specks
 from gesso.synthesis.segmenter import PhotoSegmenter
 
-SPECK = 4000  # a region smaller than this part of the picture is the segmenter's noise
 NONE = (
     "The editor was started without a segmenter: start gesso edit MODEL --segmenter FILE, with a file as "
     "gesso evaluate --save-segmenter writes it."
@@ -68,20 +67,6 @@ class Disagreement(BaseModel):
     mask: str
     total: float
     classes: tuple[ClassAgreement, ...]
-
-
-def refuse_other_classes(segmenter: PhotoSegmenter, space: LabelSpace) -> None:
-    """See that a segmenter finds the classes that a model knows.
-
-    Raises:
-        ConfigError: It finds others.
-    """
-    if segmenter.label_space.names != space.names:
-        raise ConfigError(
-            f"The segmenter finds the {len(segmenter.label_space)} classes of {segmenter.label_space.name}, the model knows the "
-            f"{len(space)} of {space.name}. Give one that was trained on the model's data: gesso evaluate --segmenter train "
-            "--save-segmenter FILE."
-        )
 
 
 class Reader:
@@ -139,25 +124,6 @@ class Reader:
         self.refuse_all()
         for turns in (self._documents, self._readings):
             turns.rest()
-
-
-def without_specks(label: npt.NDArray[np.int32], ignored: int) -> npt.NDArray[np.int32]:
-    """A found label map in which small regions, and pixels without a class, are given to what is nearest.
-
-    Args:
-        label: (H, W) class indices.
-        ignored: What stands for no class.
-    """
-    smallest = max(2, label.size // SPECK)
-    small = label == ignored
-    for index in np.unique(label).tolist():
-        numbered, count = ndimage.label(label == index)
-        if count:
-            small |= (np.bincount(numbered.ravel()) < smallest)[numbered] & (numbered > 0)
-    if small.all():
-        return label
-    nearest: Any = ndimage.distance_transform_edt(small, return_distances=False, return_indices=True)
-    return np.asarray(label[tuple(nearest)])
 
 
 def router(renderer: Renderer, reader: Reader | None, faithfulness: Faithful | None = None) -> APIRouter:

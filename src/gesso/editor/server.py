@@ -30,11 +30,12 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from gesso.data.layouts import Listing
-from gesso.editor import library, live, opening, projects, segmenting, styling, swatches
+from gesso.editor import library, live, opening, projects, retouching, segmenting, styling, swatches
 from gesso.editor.examples import Example, Loaded, collect, trained_size
 from gesso.editor.forms import Scene, scenes
 from gesso.editor.guard import Guard
 from gesso.editor.rendering import Abandoned, Closing, Renderer, encode_png
+from gesso.editor.retouching import Retoucher
 from gesso.editor.security import Limits
 from gesso.editor.segmenting import Faithful, Reader
 from gesso.errors import GessoError
@@ -169,12 +170,13 @@ def create_app(
     """
     renderer = Renderer(synthesizer, limits)
     reader = None if segmenter is None else Reader(renderer, segmenter)
+    retoucher = Retoucher(renderer)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         renderer.closed.clear()
         yield
-        await run_sync(_finish, renderer, reader)
+        await run_sync(_finish, renderer, reader, retoucher)
 
     app = FastAPI(
         lifespan=lifespan,
@@ -184,13 +186,14 @@ def create_app(
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    app.state.renderer, app.state.reader = renderer, reader
+    app.state.renderer, app.state.others = renderer, [one for one in (reader, retoucher) if one is not None]
     app.add_middleware(Guard, limits=renderer.limits, names=names, token=token)
     _add_handlers(app)
     _add_page(app, files("gesso.editor").joinpath("static"))
     shown = [_until_closed(one, renderer) for one in (collect(synthesizer, listing) if examples is None else examples)]
     _add_model(app, _describe(renderer, name, len(shown), segmenter, faithfulness, project))
     _add_parts(app, renderer, shown, reader, faithfulness)
+    app.include_router(retouching.router(renderer, retoucher))
     _add_render(app, renderer)
     if project is not None:
         _add_project(app, renderer, project)
@@ -207,11 +210,12 @@ def _until_closed(example: Example, renderer: Renderer) -> Example:
     return Example(example.name, load)
 
 
-def _finish(renderer: Renderer, reader: Reader | None) -> None:
+def _finish(renderer: Renderer, reader: Reader | None, retoucher: Retoucher) -> None:
     """Wait until nothing computes: Python must not end while a thread is inside torch."""
     renderer.close()
     if reader is not None:
         reader.close()
+    retoucher.close()
     for thread in threading.enumerate():
         if thread.name.startswith("gesso-"):  # swatches and the library, which are made in the background
             thread.join(GOODBYE)
@@ -364,7 +368,7 @@ def _add_render(app: FastAPI, renderer: Renderer) -> None:
     @app.post("/api/render", response_class=Response, responses={200: {"content": {"image/png": {}}}})
     def render(
         scene: Scene = sent,
-        scale: Annotated[float, Form(description="1, or 0.5 or 0.25 for a smaller picture.")] = 1,
+        scale: Annotated[float, Form(description="1, or 0.5, 0.25 or 0.125 for a smaller picture.")] = 1,
     ) -> Response:
         """The photograph of a layout as PNG, with the record in it by which it can be made again."""
         rendered = renderer.render(scene.label, scene.instance, scene.style, scene.seed, scale)
@@ -390,12 +394,12 @@ def server(app: FastAPI, limits: Limits | None = None) -> uvicorn.Server:
     What goes wrong is logged by `gesso.editor.guard`; what strangers send that is no request is nobody's concern.
     """
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
-    renderer, reader = app.state.renderer, app.state.reader
+    renderer, others = app.state.renderer, app.state.others
 
     def ending() -> None:
         renderer.refuse_all()
-        if reader is not None:
-            reader.refuse_all()
+        for one in others:
+            one.refuse_all()
 
     most = (limits or Limits()).bytes + live.MOST_HEADER
     return http_server(

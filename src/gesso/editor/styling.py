@@ -29,7 +29,7 @@ RATIO = 1.02  # of width to height, up to which a photograph is stretched to a l
 ClassName = Annotated[str, Form(alias="class", max_length=200, description="Name of the class.")]
 ObjectId = Annotated[int | None, Form(ge=-(2**31), lt=2**31, description="Of the object; without it the whole class.")]
 ModeNumber = Annotated[int, Form(ge=0, lt=2**16)]
-Scale = Annotated[float, Form(description="1, or 0.5 or 0.25 for a smaller picture.")]
+Scale = Annotated[float, Form(description="1, or 0.5, 0.25 or 0.125 for a smaller picture.")]
 Between = Annotated[float, Form(ge=0, le=1, description="0 for the first, 1 for the second.")]
 
 
@@ -149,6 +149,9 @@ def _add_photographs(api: APIRouter, renderer: Renderer) -> None:
         photograph: Annotated[UploadFile, File(description="PNG or JPEG.")],
         label: Annotated[UploadFile | None, File(description="Its layout; not needed for z.")] = None,
         instance: InstanceFile = None,
+        belongs: Annotated[
+            bool, Form(description="It is known to be the layout's: stretch it, whatever it takes.")
+        ] = False,
     ) -> dict[str, Any]:
         """The style of a photograph: of each object of its layout, or z."""
         renderer.synthesizer.require_encoder()
@@ -164,7 +167,8 @@ def _add_photographs(api: APIRouter, renderer: Renderer) -> None:
                 "Each object has a style of its own here: send the photograph's layout too (label, instance)."
             )
         layout = read_layout(renderer, label, instance)
-        fitting = stretched(picture, layout.label.shape)
+        size = (layout.label.shape[0], layout.label.shape[1])
+        fitting = resized(picture, size) if belongs else stretched(picture, size)
         with renderer.turn() as synthesizer:
             return _written(synthesizer.encode(fitting, layout.label, layout.instance))
 

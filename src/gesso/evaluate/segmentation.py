@@ -170,7 +170,7 @@ def scores(matrix: ConfusionMatrix, names: Sequence[str]) -> SegmentationScores:
         ClassScore(name, int(margins[LABELLED, c]), int(margins[FOUND, c]), _known(accuracy[c]), _known(iou[c]))
         for c, name in enumerate(names)
     )
-    pixel_accuracy, class_accuracy, mean_iou, weighted_iou = map(float, _headline(margins.astype(np.float64)))
+    pixel_accuracy, class_accuracy, mean_iou, weighted_iou = map(float, headline(margins.astype(np.float64)))
     absent = tuple(row.name for row in table if not row.labelled)
     return SegmentationScores(
         pixel_accuracy=pixel_accuracy,
@@ -197,7 +197,7 @@ def intervals(
     """
     margins = matrix.of_pictures
     drawn = draws(len(margins), resamples, seed) @ margins.reshape(len(margins), -1).astype(np.float64)
-    found = _headline(drawn.reshape(-1, 3, matrix.classes))
+    found = headline(drawn.reshape(-1, 3, matrix.classes))
     return {name: percentiles(values, level) for name, values in zip(HEADLINE, found, strict=True)}
 
 
@@ -208,8 +208,8 @@ def _by_class(margins: Floats) -> tuple[Floats, Floats]:
     return hits / there, hits / (there + found - hits)
 
 
-def _headline(margins: Floats) -> tuple[Floats, ...]:
-    """(..., 3, C) -> the headline scores, (...) each."""
+def headline(margins: Floats) -> tuple[Floats, ...]:
+    """The scores of `HEADLINE`, (...) each, of margins (..., 3, C) as `ConfusionMatrix.of_pictures` has them."""
     accuracy, iou = _by_class(margins)
     labelled = margins[..., LABELLED, :]
     present, total = (labelled > 0).sum(-1), labelled.sum(-1)

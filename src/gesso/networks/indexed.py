@@ -19,6 +19,7 @@ from gesso.labels import Semantics, boundaries, instance_keys, one_hot
 
 ATTEMPTS = 40  # tables tried before distinct keys count as inseparable; each settles most of what the last one left
 SUM = 16.0  # multiplications in a matrix product that take as long as adding one number of a looked-up row
+GATHER = 100.0  # multiplications that take as long as bringing one number of a neighbourhood to its place
 DENSE = 0.6  # time of a convolution, as a share of what its multiplications take in a matrix product
 SEED = 20190318
 Found = TypeVar("Found")
@@ -59,6 +60,11 @@ class Indexed:
         """The semantics themselves, (B, C, H, W), with the channels of a pixel side by side in memory."""
         names = self._once("names", lambda: _Names(self.codes.reshape(-1, 1), len(self.vectors)))
         return names.sums(self.vectors).view(*self.codes.shape, -1).permute(0, 3, 1, 2)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the codes and of what was found out about them."""
+        return self.codes.nbytes + self.vectors.nbytes + _bytes_of(self.found)
 
     def with_vectors(self, vectors: Tensor) -> Indexed:
         """The same codes with other vectors (K, any); what was found out about the codes is shared."""
@@ -101,6 +107,10 @@ class Indexed:
             self.found[key] = find()
         result: Found = self.found[key]
         return result
+
+
+def _bytes_of(found: Mapping[Hashable, Any]) -> int:
+    return sum(one.bytes for one in found.values() if isinstance(one, Indexed | Patterns | _Names))
 
 
 def indexed(semantics: Semantics, batch: Mapping[str, Any]) -> Indexed | None:
@@ -195,6 +205,12 @@ class Patterns:
     def __len__(self) -> int:
         return len(self.members)
 
+    @property
+    def bytes(self) -> int:
+        """Memory of all that, and of what was found out about it."""
+        names = self._names.bytes if self._names else 0
+        return self.index.nbytes + self.members.nbytes + names + _bytes_of(self.found)
+
     @staticmethod
     def find(
         codes: Tensor, kernel: int, stride: int = 1, padding: int = 0, mode: str = "zeros", at_most: float = 1.0
@@ -240,7 +256,8 @@ class Patterns:
         vectors = self.vectors_and_none(vectors.to(weight.dtype))
         channels, taps = vectors.shape[1], self.members.shape[1]
         columns = weight.permute(2, 3, 1, 0).reshape(taps, channels, -1)  # (taps, C, O)
-        if len(vectors) * channels + SUM * len(self) < len(self) * channels:
+        gathered = channels * (1 + GATHER / columns.shape[2])
+        if len(vectors) * channels + SUM * len(self) < len(self) * gathered:
             sums = self.summed(vectors @ columns)
         else:
             sums = vectors[self.members].flatten(1) @ columns.flatten(0, 1)
@@ -274,6 +291,11 @@ class _Names:
     def __init__(self, rows: Tensor, count: int) -> None:
         self.rows, self.count = rows, count
         self._transposed: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Memory of it."""
+        return self.rows.nbytes + sum(tensor.nbytes for tensor in self._transposed or ())
 
     def sums(self, table: Tensor) -> Tensor:
         """(count, O) -> (N, O)."""

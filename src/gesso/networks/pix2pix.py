@@ -19,12 +19,14 @@ Where the paper's text and the official code differ, the code is followed, as it
   either, unless the norm is instance norm.
 
 What differs from the official code on purpose: `eval()` is deterministic (running statistics, or those of each picture alone,
-and no dropout) and the published noise at test time is asked for with `noise`; sizes that cannot be halved are refused.
+and no dropout) and the published noise at test time is asked for with `noise`; sizes that cannot be halved are refused. Not in
+the paper: doubling by "resize" instead of by transposed convolutions, against the checkerboard that these leave.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +34,7 @@ from torch.nn import functional as F
 
 from gesso.errors import LabelError, StyleError
 
+Doubling = Literal["transposed", "resize"]
 WIDEST = 8  # channels stop growing at so many times the width
 LEVELS_WITHOUT_DROPOUT = 5  # innermost, three of growing width, outermost
 
@@ -92,16 +95,30 @@ class Halve(nn.Module):
 
 
 class Double(nn.Module):
-    """Twice the size: ReLU, 4x4 transposed convolution of stride 2, normalisation ("Ck" of the decoder, appendix 6.1)."""
+    """Twice the size: ReLU, 4x4 transposed convolution of stride 2, normalisation ("Ck" of the decoder, appendix 6.1).
 
-    def __init__(self, channels: int, out_channels: int, norm: nn.Module, bias: bool) -> None:
+    With "resize" pixels are repeated and convolved by 3x3 behind reflection padding instead: every pixel is made alike, where a
+    transposed convolution makes even and odd ones of different weights.
+    """
+
+    def __init__(self, channels: int, out_channels: int, norm: nn.Module, bias: bool, doubling: Doubling) -> None:
         super().__init__()
-        self.conv = nn.ConvTranspose2d(channels, out_channels, 4, stride=2, padding=1, bias=bias)
+        self.transposed = doubling == "transposed"
+        self.conv: nn.Module
+        if self.transposed:
+            self.conv = nn.ConvTranspose2d(channels, out_channels, 4, stride=2, padding=1, bias=bias)
+        else:
+            self.conv = nn.Conv2d(channels, out_channels, 3, bias=bias)
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, out_channels, 2H, 2W)."""
-        return self.norm(self.conv(F.relu(x)))  # (B, out_channels, 2H, 2W)
+        x = F.relu(x)
+        if not self.transposed:
+            x = F.pad(
+                F.interpolate(x, scale_factor=2, mode="nearest"), (1, 1, 1, 1), mode="reflect"
+            )  # (B, C, 2H+2, ...)
+        return self.norm(self.conv(x))  # (B, out_channels, 2H, 2W)
 
 
 class UNetGenerator(nn.Module):
@@ -118,6 +135,8 @@ class UNetGenerator(nn.Module):
         noise_channels: Channels of a Gaussian noise map that is appended to the semantics (section 3.1: the generator learns to
             ignore it); 0 in the paper's models.
         statistics: What batch norm takes in `eval()`: "running" statistics, or those of each "picture" alone as published.
+        doubling: How the decoder doubles the size: by a "transposed" convolution (the paper's), or by repeating pixels and
+            convolving, "resize", which knows no even and odd pixels and so leaves no checkerboard.
 
     Attributes:
         noise: Whether dropout stays on in `eval()`, as published (section 3.3); off at first.
@@ -138,6 +157,7 @@ class UNetGenerator(nn.Module):
         skips: bool = True,
         noise_channels: int = 0,
         statistics: str = "running",
+        doubling: Doubling = "transposed",
     ) -> None:
         super().__init__()
         self.multiple = self.smallest = 2**downs
@@ -163,6 +183,7 @@ class UNetGenerator(nn.Module):
                 widths[level] if level else out_channels,
                 _norm(norm if level else "none", widths[level], of_picture),
                 bias=inner_bias or level == 0,
+                doubling=doubling,
             )
             for level in range(last, -1, -1)
         )

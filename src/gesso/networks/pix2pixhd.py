@@ -20,6 +20,7 @@ sizes that a network cannot halve evenly are refused instead of rounded, and poo
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -28,11 +29,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.errors import LabelError
-from gesso.networks.frugal import Layers, add, run, through
+from gesso.networks.coarse import Conv2d
+from gesso.networks.frugal import Layers, add, recomputed, run, through
+from gesso.networks.indexed import Indexed, dense
 
 Doubling = Literal["transposed", "resize"]
 NORMS: dict[str, type[nn.Module]] = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
 DISCRIMINATOR_WIDTH_CAP = 512
+FEW = 0.35  # neighbourhoods of 7x7, as a share of the pixels, up to which looking them up takes less time and not more memory
 PIXELS_AT_ONCE = 2**16  # in pooling; copies of so many stay in the processor's cache
 
 
@@ -132,7 +136,7 @@ def _smallest(multiple: int, blocks: int) -> int:
     return 2 * multiple if blocks else multiple
 
 
-def _refuse_size(semantics: Tensor, multiple: int, smallest: int) -> None:
+def _refuse_size(semantics: Tensor | Indexed, multiple: int, smallest: int) -> None:
     height, width = semantics.shape[-2:]
     if height % multiple or width % multiple or min(height, width) < smallest:
         raise LabelError(
@@ -147,9 +151,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, norm: str = "instance") -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3)
+        self.first = Conv2d(channels, channels, 3)
         self.first_norm = NORMS[norm](channels)
-        self.second = nn.Conv2d(channels, channels, 3)
+        self.second = Conv2d(channels, channels, 3)
         self.second_norm = NORMS[norm](channels)
         self.pad, self.relu = nn.ReflectionPad2d(1), nn.ReLU()
 
@@ -180,12 +184,23 @@ class Trunk(nn.Module):
         self.blocks = Layers(*(ResidualBlock(width * 2**downs, norm) for _ in range(blocks)))
         self.up = Layers(*(m for i in range(downs, 0, -1) for m in _double(width * 2**i, norm, doubling)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Indexed) -> Tensor:
         """(B, in_channels, H, W) -> (B, width, H, W)."""
-        x = self.stem(x)  # (B, width, H, W)
+        if isinstance(x, Indexed):  # the same, computed once where the layout repeats itself
+            x = recomputed(self.stem, partial(self._stem_of_codes, x))  # (B, width, H, W)
+        else:
+            x = self.stem(x)  # (B, width, H, W)
         x = self.down(x)  # (B, width * 2^downs, H / 2^downs, W / 2^downs)
         x = self.blocks(x)
         return self.up(x)  # (B, width, H, W)
+
+    def _stem_of_codes(self, x: Indexed) -> Tensor:
+        pad, conv, *rest = list[Any](self.stem)
+        patterns = x.patterns(conv.kernel_size[0], padding=pad.padding[0], mode="reflect")
+        if patterns is None or len(patterns) > FEW * patterns.index.numel():
+            return run([pad, conv, *rest], x.dense())  # (B, width, H, W)
+        found = Indexed(patterns.index, patterns.convolved(x.vectors, conv.weight, conv.bias), patterns.found)
+        return run(rest, found.dense())  # (B, width, H, W)
 
 
 class GlobalGenerator(nn.Module):
@@ -219,14 +234,14 @@ class GlobalGenerator(nn.Module):
         self.trunk = Trunk(in_channels, width, downs, blocks, norm, doubling)
         self.head = Layers(*_wide_conv(width, out_channels), nn.Tanh())
 
-    def forward(self, semantics: Tensor, style: Tensor | None = None) -> Tensor:
+    def forward(self, semantics: Tensor | Indexed, style: Tensor | None = None) -> Tensor:
         """Photograph in [-1, 1] from semantics, with a style map appended to them where the network has one.
 
         Raises:
             LabelError: Height or width is too small or not a multiple of 2^downs.
         """
         _refuse_size(semantics, self.multiple, self.smallest)
-        x = self.trunk(_join(semantics, style))  # (B, width, H, W)
+        x = self.trunk(semantics if style is None else _join(dense(semantics), style))  # (B, width, H, W)
         return self.head(x)  # (B, out_channels, H, W)
 
 

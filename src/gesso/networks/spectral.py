@@ -11,13 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from gesso.networks.coarse import Conv2d
 
 EPSILON = 1e-12
 SETTLING = 10  # power iterations after which a random weight's largest singular value is known to some per cent
 
 
-class SpectralConv2d(nn.Conv2d):
+class SpectralConv2d(Conv2d):
     """A convolution with spectral norm 1, as nearly as power iteration knows it.
 
     In train mode each forward makes one power iteration, first v, then u; in eval mode none. Gradients flow through the
@@ -56,21 +59,56 @@ class SpectralConv2d(nn.Conv2d):
     def normalised(self) -> Tensor:
         """The weight over its largest singular value; in train mode after one more power iteration."""
         with _full_precision(self.weight.device.type):
-            matrix = self.weight.flatten(1)  # (out, in * k * k)
-            if self.training and not self.frozen:
-                with torch.no_grad():
-                    self._iterate(matrix)
-            # Copies, because the next forward overwrites the buffers, perhaps before this one's backward pass.
-            u, v = self.u.clone(), self.v.clone()
-            return self.weight / torch.dot(u, torch.mv(matrix, v))
+            u, v, sigma = self._largest()
+            if torch.compiler.is_compiling():  # which finds out what it takes by itself
+                return self.weight / torch.dot(u, torch.mv(self.weight.flatten(1), v))
+            return _Quotient.of(self.weight, u, v, sigma)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H', W')."""
+        if self.is_coarse(x):  # fewer numbers than the weight: these are divided instead
+            return self.product(x, self.weight, self.bias, *self._largest())
         return self._conv_forward(x, self.normalised(), self.bias)
 
-    def _iterate(self, matrix: Tensor) -> None:
+    @torch.no_grad()
+    def _largest(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Copies of u and v, as the next forward overwrites them, perhaps before this one's backward pass; u^T W v."""
+        matrix = self.weight.flatten(1)  # (out, in * k * k)
+        advances = self.training and not self.frozen
+        product = self._iterate(matrix) if advances else torch.mv(matrix, self.v)
+        return self.u.clone(), self.v.clone(), torch.dot(self.u, product)
+
+    def _iterate(self, matrix: Tensor) -> Tensor:
+        """One power iteration; W v on the way."""
         self.v.copy_(F.normalize(torch.mv(matrix.t(), self.u), dim=0, eps=EPSILON))
-        self.u.copy_(F.normalize(torch.mv(matrix, self.v), dim=0, eps=EPSILON))
+        product = torch.mv(matrix, self.v)
+        self.u.copy_(F.normalize(product, dim=0, eps=EPSILON))
+        return product
+
+
+class _Quotient(torch.autograd.Function):
+    """The weight W over sigma = u^T W v, with its gradient in closed form: (G - <G, W / sigma> u v^T) / sigma.
+
+    Operation by operation it takes twice as many passes over matrices of the weight's size, and keeps more of them.
+    """
+
+    @classmethod
+    def of(cls, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
+        return cls.apply(weight, u, v, sigma)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
+        normalised = weight / sigma
+        ctx.save_for_backward(normalised, u, v, sigma)
+        return normalised
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        normalised, u, v, sigma = ctx.saved_tensors
+        gradient = gradients[0].flatten(1)
+        share = torch.dot(gradient.flatten(), normalised.flatten())
+        return torch.addr(gradient, u, v * -share).div_(sigma).view_as(normalised), None, None, None
 
 
 def _full_precision(device: str) -> AbstractContextManager[Any]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from gesso import losses
 from gesso.data.warp import lay
@@ -23,6 +23,7 @@ from gesso.networks import pix2pixhd as networks
 from gesso.networks.frugal import checkpoint_activations
 from gesso.networks.vgg import load_vgg19
 from gesso.recipes import augment
+from gesso.recipes.adam import adam
 from gesso.recipes.monitors import monitors
 from gesso.recipes.protocol import Batch, Engine, Phase, Players, TrainingConfig
 
@@ -133,6 +134,23 @@ PRESETS: dict[str, Config] = {
         sample_every=500,
         save_every=500,
     ),
+    # Ours, for tens of photographs: the small one with two thirds of its channels, what discriminators and layouts are changed by
+    # (docs/small-data.md), and as many more passes as there are fewer photographs.
+    "pix2pixhd-few": Config(
+        preset="pix2pixhd-few",
+        **_SMALL | {"generator_width": 16, "generator_blocks": 3, "discriminator_width": 16},
+        resize="fixed",
+        height=128,
+        width=256,
+        epochs=100,
+        epochs_decay=100,
+        lambda_l1=10.0,
+        diffaugment="color,translation,cutout",
+        warp=1.0,
+        ema=0.999,
+        sample_every=100,
+        save_every=500,
+    ),
 }
 
 
@@ -232,10 +250,10 @@ def optimizers(config: Config, players: Players) -> dict[str, Optimizer]:
     """Adam for generator and encoder together, Adam for the discriminators (appendix A); for what is not frozen."""
     sides = {"generator": ("generator", "encoder"), "discriminator": ("discriminator",)}
     return {
-        side: Adam(
+        side: adam(
             [p for n in names if n in players.trained for p in players.trained[n].parameters() if p.requires_grad],
-            lr=config.lr,
-            betas=(config.beta1, config.beta2),
+            config.lr,
+            (config.beta1, config.beta2),
         )
         for side, names in sides.items()
     }
@@ -251,6 +269,11 @@ def learning_rates(config: Config, epoch: float) -> dict[str, float]:
 def needs_instances(config: Config) -> bool:
     """Instance features are averaged over objects."""
     return config.instance_features
+
+
+def reads_codes(config: Config) -> bool:
+    """The 7x7 convolution of the global generator depends on a small neighbourhood in the layout alone."""
+    return not config.features and not config.enhancers
 
 
 def synthesise(config: Config, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
@@ -274,7 +297,8 @@ def generate(config: Config, players: Mapping[str, nn.Module], batch: Batch) -> 
     style = _own_style(config, players, batch)
     if style is not None and "seen_from" in batch:
         style = lay(style, batch["seen_from"])  # (B, F, H, W)
-    return players["generator"](batch.get("seen", batch["semantics"]), style)
+    seen = batch.get("seen", batch["semantics"])
+    return players["generator"](batch.get("codes", seen) if style is None else seen, style)
 
 
 def generator_losses(
@@ -315,7 +339,8 @@ def train_step(
         config: Weights of the losses.
         players: All networks.
         optimizers: "generator" and "discriminator".
-        parts: The batch of this step, in one or more equal parts, each with `semantics` and `image`.
+        parts: The batch of this step, in one or more equal parts, each with `semantics` and `image`; with `codes`, if what the
+            global generator sees is there as `networks.indexed.Indexed` as well, which is faster.
         engine: Fabric, or anything that offers backward, no_backward_sync and autocast.
 
     Returns:

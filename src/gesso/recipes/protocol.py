@@ -72,13 +72,40 @@ class TrainingConfig(BaseModel):
         False, description="compute activations again in the backward pass instead of keeping them, to save memory"
     )
     channels_last: bool = Field(False, description="keep the channels of a pixel together in memory; for GPUs")
+    compile: bool = Field(
+        False,
+        description="compile the networks with torch.compile, which takes minutes and pays in long trainings, above all on GPUs; "
+        "without a compiler training goes on without, and says so",
+    )
     init_from: str | None = Field(
         None,
         description="run folder or model file whose networks the training takes over; it begins with the phase they fit",
     )
+    transfer: Literal["none", "labels"] = Field(
+        "none",
+        description='what --init-from may change on the way: "labels" carries the weights that see the layout over to another '
+        "label space, class by class",
+    )
+    class_map: dict[str, str] = Field(
+        {},
+        description='with --transfer labels, which old class a new one takes over from: "new=old,new2=old2", or a YAML or JSON '
+        "file with a line new: old for each; other classes go by name",
+    )
+    best_by: Literal["val_l1", "val_pyramid", "none"] = Field(
+        "val_l1",
+        description="score of the held-out photographs by which the best model so far is kept as best.safetensors: val_l1, the "
+        "mean absolute difference; val_pyramid, its mean over the picture and its halves, quarters and eighths, to which "
+        "sharpness matters less; or none",
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of initial weights, data order, augmentation and noise")
 
     workers: int = Field(1, ge=0, description="processes that load data")
+    cache: float = Field(
+        0.0,
+        ge=0,
+        description="GiB of decoded photographs and maps that the loading processes keep in memory, an equal part each, instead "
+        "of decoding them in every pass; 0 is off",
+    )
     log_every: int = Field(20, ge=1, description="steps between lines of the log")
     sample_every: int = Field(1000, ge=1, description="steps between pictures of fixed samples")
     save_every: int = Field(1000, ge=1, description="steps between saved states")
@@ -90,11 +117,27 @@ class TrainingConfig(BaseModel):
         return ",".join(policies(text))
 
     @model_validator(mode="after")
+    def _check_transfer(self) -> TrainingConfig:
+        if self.transfer != "none" and not self.init_from:
+            raise ValueError(
+                "--transfer needs --init-from: the run folder or model file whose weights are carried over"
+            )
+        if self.class_map and self.transfer == "none":
+            raise ValueError(
+                "--class-map says how --transfer labels goes from class to class; give that too, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check(self) -> TrainingConfig:
         if self.epochs + self.epochs_decay == 0:
             raise ValueError("--epochs and --epochs-decay are both 0: there is nothing to train")
         if self.batch % self.accumulate:
             raise ValueError(f"--batch {self.batch} cannot be split into --accumulate {self.accumulate} equal parts")
+        if self.compile and self.checkpoint_activations:
+            raise ValueError(
+                "--compile and --checkpoint-activations exclude each other: compiling decides itself what is computed again"
+            )
         if self.resize == "fixed" and not (self.height and self.width):
             raise ValueError("--resize fixed needs --height and --width")
         if self.resize == "scale_width" and not self.width:
@@ -178,6 +221,9 @@ class Recipe(Protocol):
 
     def needs_instances(self, config: Any) -> bool:
         """Whether batches must hold instance maps, beyond those for the boundary channel."""
+
+    def reads_codes(self, config: Any) -> bool:
+        """Whether `generate` and `train_step` are faster with the batch's layouts as `codes` too; on CPUs."""
 
     def synthesise(self, config: Any, players: Mapping[str, nn.Module], batch: Batch) -> Tensor:
         """Photographs of a batch, for samples and validation: always the same. There may be no `image` in the batch."""

@@ -25,9 +25,10 @@ from torch import Tensor
 from gesso.checkpoints import Model
 from gesso.devices import choose_device
 from gesso.errors import ConfigError, ModelFileError, StyleError
-from gesso.networks.indexed import indexed
+from gesso.networks.indexed import Indexed, indexed
 from gesso.pictures import Picture, to_uint8
 from gesso.synthesis.fast import fast
+from gesso.synthesis.fast.tiles import Tiles
 from gesso.synthesis.graphs.build import build, refuse_size, without_values
 from gesso.synthesis.graphs.described import ExportedInfo, describe, draws_dropout
 from gesso.synthesis.graphs.openvino_files import digest, of_onnx, read
@@ -90,9 +91,37 @@ class Fast:
 
     def __call__(self, inputs: Batch, worn: Worn) -> Picture:
         """Photographs (B, H, W, 3) uint8."""
-        semantics = self.model.info.semantics
-        codes = indexed(semantics, inputs)  # None of pictures
-        return to_uint8(self.engine(semantics.encode(inputs) if codes is None else codes, worn.tensor))
+        photographs = self.engine(codes_or_picture(self.model, inputs), worn.tensor)
+        generator = self.model.networks["generator"]
+        for watch in generator._forward_hooks.values():  # such as an evaluation's for values that are no numbers
+            watch(generator, (), photographs)
+        return to_uint8(photographs)
+
+
+def codes_or_picture(model: Model, inputs: Batch) -> Indexed | Tensor:
+    """What an engine sees of layouts."""
+    semantics = model.info.semantics
+    codes = indexed(semantics, inputs)  # None of pictures
+    return semantics.encode(inputs) if codes is None else codes
+
+
+class Tiled:
+    """PyTorch on the CPU, some rows of the photograph at a time; see `gesso.synthesis.fast.tiles`.
+
+    Args:
+        model: On the CPU.
+        rows: Of a photograph that are computed at once.
+    """
+
+    name = DEFAULT
+
+    def __init__(self, model: Model, rows: int) -> None:
+        self.record: dict[str, str] = {}
+        self._model, self._tiles = model, Tiles(model.networks["generator"], rows)
+
+    def __call__(self, inputs: Batch, worn: Worn) -> Picture:
+        """Photographs (1, H, W, 3) uint8."""
+        return self._tiles.photograph(codes_or_picture(self._model, inputs), worn.tensor)[None]
 
 
 class Exported:
@@ -136,8 +165,7 @@ def _plain(model: Model, statistics: str | None, path: Path | None) -> Runtime:
 
 def _torch(model: Model, statistics: str | None, path: Path | None) -> Runtime:
     generator = model.networks["generator"]
-    # A generator that somebody watches, such as an evaluation for values that are no numbers, has to run itself.
-    engine = None if generator._forward_hooks else fast(generator)
+    engine = fast(generator)
     return Fast(model, engine) if engine else Torch("torch", {}, model, generator)
 
 
@@ -224,7 +252,26 @@ def runtime_device(name: str, device: str) -> str:
     return "cpu"
 
 
-def open_runtime(name: str, model: Model, statistics: str | None = None, path: Path | None = None) -> Runtime:
+def tiled_device(name: str, device: str, rows: int) -> str:
+    """Where photographs are computed in tiles: on the CPU.
+
+    Raises:
+        ConfigError: The runtime or the device has no tiles, or the number of rows is below 1.
+    """
+    if name != DEFAULT:
+        raise ConfigError(
+            f"The runtime {name} computes whole photographs: tiles are for the runtime {DEFAULT}. Leave out one of both."
+        )
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"Tiles are computed on the CPU: leave out --device {device}, or --tiles.")
+    if rows < 1:
+        raise ConfigError(f"--tiles {rows}: give the rows of a photograph that are computed at once, such as 256.")
+    return "cpu"
+
+
+def open_runtime(
+    name: str, model: Model, statistics: str | None = None, path: Path | None = None, tiles: int | None = None
+) -> Runtime:
     """What computes the photographs of a model.
 
     Args:
@@ -232,9 +279,14 @@ def open_runtime(name: str, model: Model, statistics: str | None = None, path: P
         model: On the device that `runtime_device` gives.
         statistics: What batch norm takes, where that is not what the model file says.
         path: The model file; the int8 export lies beside it.
+        tiles: Rows of a photograph that are computed at once, where it does not fit into memory; None for all.
 
     Raises:
-        ConfigError: There is no such runtime, something that it needs is not installed, or there is no int8 export.
+        ConfigError: There is no such runtime, something that it needs is not installed, there is no int8 export, or no way to
+            compute this network in tiles.
         ModelFileError: The int8 export is damaged, or of another model.
     """
+    if tiles is not None:
+        tiled_device(name, "cpu", tiles)
+        return Tiled(model, tiles)
     return RUNTIMES[name](model, statistics, path)

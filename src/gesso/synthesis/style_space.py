@@ -19,6 +19,7 @@ from gesso.checkpoints import Model
 from gesso.errors import StyleError
 from gesso.labels import LabelSpace, instance_keys
 from gesso.model_info import StyleDescription
+from gesso.synthesis.coherence import pick
 from gesso.synthesis.features import ObjectKey, Regions
 from gesso.synthesis.refusals import refuse_foreign
 from gesso.synthesis.style import IGNORED, Style, Vector, class_index, object_name
@@ -36,11 +37,13 @@ class ClassModes:
         vectors: (K, F) float32, one vector per mode.
         sizes: (K,) int64, objects in each cluster; None where the file does not say.
         thumbnails: (K, T, T, 3) uint8, the most typical object of each cluster; None where the file has none.
+        together: (K, K') int64, how often they meet each mode of the leading class in a photograph; None where nobody counted.
     """
 
     vectors: npt.NDArray[np.float32]
     sizes: npt.NDArray[np.int64] | None = None
     thumbnails: npt.NDArray[np.uint8] | None = None
+    together: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -55,12 +58,14 @@ class StyleSpace:
         channels: Numbers in a vector.
         regions: What shares a vector: an "instance", or everything of a "label".
         modes: By class index; classes without clusters are absent.
+        leader: The class whose mode decides which modes others get by chance; None where each is drawn by itself.
     """
 
     labels: LabelSpace
     channels: int
     regions: Regions
     modes: Mapping[int, ClassModes]
+    leader: int | None = None
 
     def class_name(self, index: int) -> str:
         """What a class is called in styles."""
@@ -164,11 +169,12 @@ def style_space(model: Model) -> StyleSpace | None:
         return None if tensor is None else tensor.numpy()
 
     modes = {
-        i: ClassModes(array(i, "centres"), array(i, "sizes"), array(i, "thumbnails"))
+        i: ClassModes(*(array(i, what) for what in ("centres", "sizes", "thumbnails", "together")))
         for i in range(len(space))
         if f"{i}.centres" in model.styles
     }
-    return StyleSpace(space, about.channels, about.regions, modes)
+    leader = model.info.styles.leader if model.info.styles else ""
+    return StyleSpace(space, about.channels, about.regions, modes, space.index(leader) if leader else None)
 
 
 def some(names: Sequence[str]) -> str:
@@ -203,9 +209,11 @@ def objects_of(label: Tensor, instance: Tensor | None, regions: Regions) -> list
 def resolve(style: Style, objects: Sequence[ObjectKey], space: StyleSpace, seed: int = 0) -> Vectors:
     """The vector of each object of a layout.
 
-    A choice for the object wins over one for its class; without either, one of the modes of its class is drawn, each as likely
-    as the others (as published), from (seed, class, id) alone, so that no object's style depends on what else is there. Where the
-    class has no clusters the vector is zero, the middle of its range.
+    A choice for the object wins over one for its class. Without either, one of the modes of its class is drawn from (seed, class,
+    id) and the mode of the leading class, so that no object's style depends on what else is there. That mode is what was chosen
+    for the leading class, or drawn as well; the others are drawn as often as photographs show them together with it
+    (`gesso.synthesis.coherence`). Where nobody counted what goes together, each mode is as likely as the others, as published.
+    Where the class has no clusters the vector is zero, the middle of its range.
 
     Args:
         style: What was chosen.
@@ -224,15 +232,33 @@ def resolve(style: Style, objects: Sequence[ObjectKey], space: StyleSpace, seed:
         key = space.pick(name, named)
         by_object[key] = space.vector(style.instances[name], key[0])
     seed = seed if style.seed is None else style.seed
-    return {key: by_object.get(key) or by_class.get(key[0]) or _drawn(key, space, seed) for key in objects}
+    led = _leading_mode(style, space, seed)
+    return {key: by_object.get(key) or by_class.get(key[0]) or _drawn(key, space, seed, led) for key in objects}
 
 
-def _drawn(key: ObjectKey, space: StyleSpace, seed: int) -> Vector:
+def _leading_mode(style: Style, space: StyleSpace, seed: int) -> int | None:
+    """The mode of the leading class: chosen for all of it, or for an object of it, or drawn; None where no class leads."""
+    if space.leader is None or space.leader not in space.modes:
+        return None
+    name = space.class_name(space.leader)
+    chosen = [choice for owner, choice in style.instances.items() if owner.rpartition(":")[0] == name]
+    chosen.append(style.classes.get(name, ()))
+    modes = (choice for choice in chosen if isinstance(choice, int))
+    return next(modes, int(_random(seed, space.leader).integers(len(space.modes[space.leader]))))
+
+
+def _random(*parts: int) -> np.random.Generator:
+    return np.random.default_rng([part % 2**64 for part in parts])
+
+
+def _drawn(key: ObjectKey, space: StyleSpace, seed: int, led: int | None) -> Vector:
     modes = space.modes.get(key[0])
     if modes is None:
         return (0.0,) * space.channels
-    rng = np.random.default_rng([part % 2**64 for part in (seed, *key)])
-    return shortest(modes.vectors[rng.integers(len(modes))])
+    if led is not None and key[0] == space.leader:
+        return shortest(modes.vectors[led])
+    weights = None if led is None or modes.together is None else modes.together[:, led]
+    return shortest(modes.vectors[pick(_random(seed, *key), weights, len(modes))])
 
 
 def leaves_open(style: Style, objects: Sequence[ObjectKey], space: StyleSpace) -> bool:

@@ -24,6 +24,7 @@ from gesso.checkpoints import Model
 from gesso.errors import ConfigError, DataError, ModelFileError, StyleError
 from gesso.model_info import ModelInfo, StyleTable
 from gesso.pictures import Picture, to_uint8
+from gesso.synthesis.coherence import leading, together
 from gesso.synthesis.features import ObjectFeatures, Regions, encode_objects
 from gesso.synthesis.refusals import ADVICE, described
 from gesso.synthesis.style_pictures import thumbnail
@@ -76,11 +77,18 @@ class Clusters:
         centres: (K, F) float32.
         sizes: (K,) int64 objects.
         typical: (K,) int64 row of the census, of the object nearest to the centre.
+        rows: (N,) int64 rows of the census that were clustered.
+        assigned: (N,) int64 the cluster of each.
     """
 
     centres: npt.NDArray[np.float32]
     sizes: Integers
     typical: Integers
+    rows: Integers
+    assigned: Integers
+
+    def __len__(self) -> int:
+        return len(self.centres)
 
 
 # ---------------------------------------------------------------------------------------------- from objects to modes
@@ -203,7 +211,7 @@ def _clusters(census: Census, rows: Integers, modes: int, seed: int) -> Clusters
     centres, assigned = k_means(vectors, modes, seed)
     gaps = ((vectors - centres[assigned]) ** 2).sum(1)
     typical = [rows[np.flatnonzero(assigned == k)[gaps[assigned == k].argmin()]] for k in range(len(centres))]
-    return Clusters(centres.astype(np.float32), np.bincount(assigned), np.array(typical))
+    return Clusters(centres.astype(np.float32), np.bincount(assigned), np.array(typical), rows, assigned)
 
 
 def _nothing_large(census: Census, wanted: npt.NDArray[np.bool_], minimum_area: int | None) -> str:
@@ -262,14 +270,20 @@ def find_styles(
     refuse_less_than_one(modes, minimum_area)
     census = collect(encoder, items, regions, len(space), progress)
     found = cluster(census, modes=modes, minimum_area=minimum_area, seed=seed, only=wanted)
+    stuff = {index: clusters for index, clusters in found.items() if index not in space.things}
+    leader = leading(stuff, census.items, census.areas) if stuff else None
+    counts = {} if leader is None else together(found, leader, census.items, census.areas)
     tensors: dict[str, Tensor] = {}
     for index, clusters in found.items():
         pictures = [_thumbnail_of(census, row, items, regions) for row in clusters.typical.tolist()]
         tensors[f"{index}.centres"] = torch.from_numpy(clusters.centres)
         tensors[f"{index}.sizes"] = torch.from_numpy(clusters.sizes)
         tensors[f"{index}.thumbnails"] = torch.from_numpy(np.stack(pictures))
+        if counts:
+            tensors[f"{index}.together"] = torch.from_numpy(counts[index])
     objects = {space.names[index]: int(clusters.sizes.sum()) for index, clusters in found.items()}
-    table = StyleTable(origin=origin, modes=modes, minimum_area=minimum_area, seed=seed, objects=objects)
+    lead = "" if leader is None else space.names[leader]
+    table = StyleTable(origin=origin, modes=modes, minimum_area=minimum_area, seed=seed, objects=objects, leader=lead)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return model.info.model_copy(update={"styles": table, "created": now}), tensors
 

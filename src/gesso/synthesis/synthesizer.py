@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +29,12 @@ from gesso.synthesis.kinds import Layout, StyleKind, Styles, Worn
 from gesso.synthesis.latents import LatentStyles
 from gesso.synthesis.noise import NoiseStyles, override_statistics
 from gesso.synthesis.object_styles import ObjectStyles
-from gesso.synthesis.runtimes import DEFAULT, open_runtime, runtime_device
+from gesso.synthesis.runtimes import DEFAULT, open_runtime, runtime_device, tiled_device
 from gesso.synthesis.style import Style, Vector, class_index
 from gesso.synthesis.style_space import ClassModes, StyleSpace, Vectors, objects_of
+
+if TYPE_CHECKING:
+    from gesso.synthesis.edit_session import EditingSession
 
 KINDS: dict[str | None, type[StyleKind]] = {
     None: StyleKind,
@@ -72,6 +75,7 @@ class Synthesizer:
         statistics: str | None = None,
         runtime: str = DEFAULT,
         path: Path | None = None,
+        tiles: int | None = None,
     ) -> None:
         self.info: ModelInfo = model.info
         self.hash = model.hash
@@ -82,7 +86,10 @@ class Synthesizer:
         self._kind: StyleKind = KINDS[self.style_kind](model, self._say)
         self.style_space: StyleSpace | None = self._kind.space
         self._model = model
-        self._runtime = open_runtime(runtime, model, self.statistics, path)
+        if tiles is not None:
+            tiled_device(runtime, device, tiles)
+        self._tiled = tiles is not None
+        self._runtime = open_runtime(runtime, model, self.statistics, path, tiles)
         self.runtime = runtime
         self._generator = model.networks["generator"]
         self.multiple = int(getattr(self._generator, "multiple", 1))
@@ -136,7 +143,7 @@ class Synthesizer:
             ConfigError: The seed is out of range, or it needs more memory than is free.
         """
         handed, (height, width), single = self.hand(labels, instances, style, seed)
-        images = [self._photograph(inputs, worn) for inputs, worn in handed]
+        images = [self.photograph(inputs, worn) for inputs, worn in handed]
         cropped = np.stack(images)[:, :height, :width]
         return cropped[0] if single else cropped
 
@@ -163,6 +170,36 @@ class Synthesizer:
         each = enumerate(self._kind.dress(padded, style, seed))
         handed = [({key: value[n : n + 1] for key, value in padded.items()}, worn) for n, worn in each]
         return handed, (height, width), single
+
+    def photograph(self, padded: Batch, worn: Worn) -> Picture:
+        """Photograph (H, W, 3) uint8 of one layout as `hand` gives it.
+
+        Raises:
+            ConfigError: It needs more memory than is free.
+        """
+        self.refuse_large(padded, worn)
+        inputs = {key: value.to(self.device) for key, value in padded.items()}
+        self._kind.prepare(self._generator, worn)
+        with torch.inference_mode(), _own_randomness(self.device, worn.seed):
+            return self._runtime(inputs, worn)[0]
+
+    def refuse_large(self, padded: Batch, worn: Worn) -> None:
+        """See that a layout as `hand` gives it fits into memory, before the system kills the process.
+
+        Raises:
+            ConfigError: It does not.
+        """
+        height, width = next(iter(padded.values())).shape[-2:]
+        shapes: list[tuple[int, ...]] = [(1, self.info.semantics.channels, height, width)]
+        shapes += [] if worn.tensor is None else [tuple(worn.tensor.shape)]
+        if not self._tiled:
+            refuse_large_forward(self._generator, shapes, self.device)
+
+    def editing_session(self) -> EditingSession:
+        """A session for a layout that is being edited: it computes only what an edit reaches."""
+        from gesso.synthesis.edit_session import EditingSession
+
+        return EditingSession(self, self._runtime)
 
     def record(self, seed: int = 0, style: Style | None = None) -> dict[str, Any]:
         """What a generated PNG carries, so that it can be made again."""
@@ -294,17 +331,6 @@ class Synthesizer:
     def _pad(self, values: Tensor) -> Tensor:
         return pad(values, self.multiple, self._smallest, self._single)
 
-    def _photograph(self, padded: Batch, worn: Worn) -> Picture:
-        """Photograph (H, W, 3) uint8 of a batch of one layout."""
-        inputs = {key: value.to(self.device) for key, value in padded.items()}
-        height, width = next(iter(inputs.values())).shape[-2:]
-        shapes: list[tuple[int, ...]] = [(1, self.info.semantics.channels, height, width)]
-        shapes += [] if worn.tensor is None else [tuple(worn.tensor.shape)]
-        refuse_large_forward(self._generator, shapes, self.device)  # before the system kills the process
-        self._kind.prepare(self._generator, worn)
-        with torch.inference_mode(), _own_randomness(self.device, worn.seed):
-            return self._runtime(inputs, worn)[0]
-
     def _layouts(self, labels: npt.ArrayLike, instances: npt.ArrayLike | None) -> tuple[Batch, bool]:
         assert self.label_space is not None
         return read_layouts(labels, instances, self.label_space, self.needs_instances, self._say)
@@ -332,7 +358,13 @@ def _own_randomness(device: str, seed: int) -> Iterator[None]:
         yield
 
 
-def load(model: str | Path, device: str = "auto", statistics: str | None = None, runtime: str = DEFAULT) -> Synthesizer:
+def load(
+    model: str | Path,
+    device: str = "auto",
+    statistics: str | None = None,
+    runtime: str = DEFAULT,
+    tiles: int | None = None,
+) -> Synthesizer:
     """Load a model file.
 
     Args:
@@ -342,13 +374,16 @@ def load(model: str | Path, device: str = "auto", statistics: str | None = None,
             is what the model file says.
         runtime: What computes: "torch", "plain", "compile", "onnx", "openvino" or "openvino-int8", as
             `gesso.synthesis.runtimes` tells.
+        tiles: For layouts that are too large for memory: how many rows of a photograph are computed at once, with what lies
+            between the layers in temporary files; None for all. On the CPU, by the runtime "torch", for pix2pixHD and SPADE.
 
     Raises:
         ModelFileError: The file is missing, damaged, or not a gesso model.
-        ConfigError: The device is not on this machine, the model has no such statistics, or the runtime is not installed.
+        ConfigError: The device is not on this machine, the model has no such statistics, the runtime is not installed, or there
+            is no way to compute tiles.
     """
-    chosen = runtime_device(runtime, device)
-    return Synthesizer(load_model(model, chosen), chosen, statistics, runtime, Path(model))
+    chosen = runtime_device(runtime, device) if tiles is None else tiled_device(runtime, device, tiles)
+    return Synthesizer(load_model(model, chosen), chosen, statistics, runtime, Path(model), tiles)
 
 
 def save_png(path: str | Path, image: Picture, record: Mapping[str, Any]) -> None:

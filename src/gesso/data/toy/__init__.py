@@ -84,6 +84,19 @@ def scene(seed: int, index: int, height: int = 128, width: int = 256, time: str 
     Raises:
         DataError: A size below 32 pixels, a negative number, or an unknown time.
     """
+    refuse_impossible(seed, index, height, width, time)
+    rng = np.random.default_rng([seed, index])
+    world = compose(rng, time)
+    numbers = {"seed": seed, "index": index, "height": height, "width": width, "fixed_time": time}
+    return photograph(world, height, width, rng.uniform(0, 512, 2), rng, numbers)
+
+
+def refuse_impossible(seed: int, index: int, height: int, width: int, time: str | None) -> None:
+    """See that a scene can be painted.
+
+    Raises:
+        DataError: A size below 32 pixels, a negative number, or an unknown time.
+    """
     if time not in (None, *TIMES_OF_DAY):
         raise DataError(f"There is no time of day {time!r} in the toy world; choose one of {', '.join(TIMES_OF_DAY)}.")
     if min(seed, index) < 0:
@@ -92,18 +105,36 @@ def scene(seed: int, index: int, height: int = 128, width: int = 256, time: str 
         raise DataError(
             f"A toy scene of {height}x{width} is too small to show a street; use at least {SMALLEST}x{SMALLEST}."
         )
-    rng = np.random.default_rng([seed, index])
-    world = compose(rng, time)
+
+
+def photograph(
+    world: World,
+    height: int,
+    width: int,
+    drift: npt.NDArray[np.float64],
+    rng: np.random.Generator,
+    numbers: dict[str, Any],
+    lasting: bool = False,
+) -> Scene:
+    """Paint a world.
+
+    Args:
+        world: What is there.
+        height: Pixels.
+        width: Pixels.
+        drift: Where the clouds and the ground are cut from their textures, 0..512 each.
+        rng: Of the camera's noise.
+        numbers: What the world was made of; goes first into the scene's attributes.
+        lasting: Whether hidden objects are counted too, so that objects keep their ids while others come and go.
+    """
     canvas = Canvas(View(world.camera, height * OVERSAMPLE, width * OVERSAMPLE), world.light)
     things: list[Building | Prop] = [*world.buildings, *world.props]
-    _paint(canvas, world, things, rng.uniform(0, 512, 2))
+    _paint(canvas, world, things, drift)
     paint_glows(canvas)
     ids = _most_frequent(canvas.ids).astype(np.int64)
-    label, instance, objects = _name(ids, things)
+    label, instance, objects = _name(ids, things, lasting)
     street = {"time_of_day": world.light.time, "road_surface": world.street.surface}
-    numbers = {"seed": seed, "index": index, "height": height, "width": width, "fixed_time": time}
-    attributes = {**numbers, **street, "objects": objects}
-    return Scene(_expose(canvas, rng), label, instance, attributes)
+    return Scene(_expose(canvas, rng), label, instance, {**numbers, **street, "objects": objects})
 
 
 def _paint(canvas: Canvas, world: World, things: Sequence[Building | Prop], drift: npt.NDArray[np.float64]) -> None:
@@ -128,7 +159,7 @@ def _most_frequent(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _name(
-    ids: npt.NDArray[np.int64], things: Sequence[Building | Prop]
+    ids: npt.NDArray[np.int64], things: Sequence[Building | Prop], lasting: bool = False
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], list[dict[str, Any]]]:
     """Label map, instance map and list of visible objects from the ordinals on the canvas."""
     pixels = np.bincount(ids.ravel(), minlength=len(STUFF) + len(things))
@@ -137,10 +168,12 @@ def _name(
     boxes = ndimage.find_objects(ids)
     objects = []
     for ordinal, thing in enumerate(things, start=len(STUFF)):
-        if thing.kind is Kind.POLE or not pixels[ordinal]:
+        if thing.kind is Kind.POLE or not (pixels[ordinal] or lasting):
             continue
         seen[thing.kind] += 1
         numbers[ordinal] = thing.kind * 1000 + seen[thing.kind]
+        if not pixels[ordinal]:
+            continue
         rows, columns = boxes[ordinal - 1]
         objects.append(
             {
@@ -266,7 +299,11 @@ def _write_all(
 
 
 def _write_one(seed: int, height: int, width: int, time: str | None, index: int, folder: Path) -> None:
-    made, name = scene(seed, index, height, width, time), f"{index:06d}"
+    save(scene(seed, index, height, width, time), folder, f"{index:06d}")
+
+
+def save(made: Scene, folder: Path, name: str) -> None:
+    """Write a scene to {images,labels,instances,scenes}/NAME of a folder."""
     Image.fromarray(made.image).save(folder / "images" / f"{name}.png", compress_level=1)
     Image.fromarray(made.label).save(folder / "labels" / f"{name}.png", compress_level=1)
     Image.fromarray(made.instance.astype(np.uint16)).save(folder / "instances" / f"{name}.png", compress_level=1)

@@ -47,19 +47,21 @@ def compose(rng: Rng, time: str | None = None) -> World:
 def _without_collisions(props: list[Prop], camera: Camera) -> tuple[Prop, ...]:
     kept: list[Prop] = []
     for prop in props:
-        if not _in_the_way(prop, camera) and not any(_collide(prop, other) for other in kept):
+        if not in_the_way(prop, camera) and not any(collide(prop, other) for other in kept):
             kept.append(prop)
     return tuple(kept)
 
 
-def _in_the_way(prop: Prop, camera: Camera) -> bool:
+def in_the_way(prop: Prop, camera: Camera) -> bool:
+    """Whether a prop is so near that it would fill the picture."""
     aside = abs(prop.x - camera.x)
     if prop.kind is Kind.CAR:
         return prop.z < NEAREST + (3.2 if aside < 1.8 else 0.5)
     return prop.z < NEAREST or (prop.z < 7.5 and aside < 0.9)
 
 
-def _collide(one: Prop, other: Prop) -> bool:
+def collide(one: Prop, other: Prop) -> bool:
+    """Whether two props take the same ground."""
     (x1, z1), (x2, z2) = one.reach, other.reach
     return abs(one.x - other.x) < x1 + x2 and abs(one.z - other.z) < z1 + z2
 

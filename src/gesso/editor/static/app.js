@@ -29,10 +29,10 @@ import { History } from "./model/history.js";
 /**
  * Event names and what their listeners are handed:
  * "document" (what: string): the recorded document is another one; "preview": an unrecorded one is shown, or no longer;
- * "selection", "tool", "picture"; "connection" (state: "open"|"lost"|"none"); "message" ({text, kind, action, actions});
+ * "selection", "tool", "picture"; "kept": another picture of the photograph that is kept; "connection" (state: "open"|"lost"|"none"); "message" ({text, kind, action, actions});
  * "command" (name): someone pressed a key or button for what a panel does: "help", "save", "open", "faithfulness", "latency",
  * "random"; the palette's are "search", "material-before" and "material-1" to "material-18".
- * @typedef {"document"|"preview"|"selection"|"tool"|"picture"|"connection"|"message"|"command"} EventName
+ * @typedef {"document"|"preview"|"selection"|"tool"|"picture"|"kept"|"connection"|"message"|"command"} EventName
  */
 
 /** What there is before something was opened. @type {Tool} */
@@ -71,6 +71,8 @@ export class App {
     this.picture = null;
     /** Milliseconds that the pointer handlers took, the last 5000. @type {number[]} */
     this.timings = [];
+    /** Set by keepPhotograph. @type {import("./net/keeping.js").Keeping|null} */
+    this.keeping = null;
     /** Set by mountView. @type {import("./tools/pointers.js").Pointers|null} */
     this.pointers = null;
     /** Set by mountView. @type {View} */
@@ -85,6 +87,11 @@ export class App {
   /** What is seen: the unrecorded document of a stroke that is being drawn, or the recorded one. */
   get shown() {
     return this.#preview ?? this.#history.current;
+  }
+
+  /** What is seen as the photograph, the lowest first: what the model made, or what was put into the photograph that is kept. */
+  get pictures() {
+    return this.keeping?.pictures ?? (this.picture ? [this.picture.bitmap] : []);
   }
 
   get history() {

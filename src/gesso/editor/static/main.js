@@ -4,12 +4,14 @@ import { App } from "./app.js";
 import { emptyDocument } from "./model/document.js";
 import { keepAutosave } from "./net/autosave.js";
 import { model as askModel } from "./net/api.js";
+import { keepPhotograph } from "./net/keeping.js";
 import { connectLive } from "./net/live.js";
 import { mountExamples } from "./panels/examples.js";
 import { mountFaithfulness } from "./panels/faithfulness.js";
 import { mountFiles } from "./panels/files.js";
 import { mountHelp } from "./panels/help.js";
 import { mountHistory } from "./panels/history.js";
+import { mountKeeping } from "./panels/keeping.js";
 import { mountLatency } from "./panels/latency.js";
 import { mountMessages } from "./panels/messages.js";
 import { mountObjects } from "./panels/objects.js";
@@ -35,6 +37,7 @@ const PANELS = {
   help: mountHelp,
   faithfulness: mountFaithfulness,
   latency: mountLatency,
+  keeping: mountKeeping,
 };
 
 /** The container of a panel in index.html. @param {string} id @returns {HTMLElement} */
@@ -64,6 +67,7 @@ async function begin() {
   const [height, width] = model.size;
   const app = new App(model, emptyDocument(width, height, model.classes, 0, "untitled"));
   Object.assign(window, { gesso: app }); // for scripts and tests
+  keepPhotograph(app);
   mountView(container("panes"), app);
   for (const [id, mount] of Object.entries(PANELS)) mount(container(id), app);
   listenToKeys(app);

@@ -4,6 +4,9 @@
     pix2pixhd.py        first convolutions likewise; doubling, normalisation and activation with fewer passes over memory
     convolutions.py     what both convolve with
     norms.py            normalisation of pixels that have their channels side by side
+    edits.py            of an edited layout only what the edit reaches, pix2pixHD (with chains.py and regions.py)
+    tiles.py            layouts that do not fit into memory, some rows at a time (with sheets.py and tiled_spade.py)
+    windows.py          layers on parts of pictures, for both
 
 They compute on CPUs in float32, without gradients, and agree with the plain networks to the rounding of float32.
 """

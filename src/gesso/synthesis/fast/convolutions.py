@@ -19,12 +19,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gesso.synthesis.fast.strips import SCRATCH, Lookup, Mode, padded_rows, strips
+from gesso.synthesis.fast.strips import SCRATCH, Lookup, Mode, channels_of, padded_rows, strips
 from gesso.synthesis.fast.winograd import TILE, Winograd
 
-WINOGRAD_FROM = 256  # channels, in and out: with fewer, transforms cost more than they save
-TILES_FROM = 64  # tiles of the whole batch: with fewer, transformed weights cost more than they save
+WINOGRAD_FROM = 192  # channels, in and out: with fewer, transforms cost more than they save
+TILES_FROM = 16  # tiles of the whole batch: with fewer, transformed weights cost more than they save
+FEW_PIXELS = 192  # up to which weights too large to be kept transformed are not transformed
 SUMMANDS_FROM = 1024  # of a sum, from which oneDNN's plain order of summation rounds too much
+SUMMANDS = 576  # that it may sum at once then; the sums of such groups are added
+GROUPED = 2304  # summands up to which groups are faster than a matrix product, which sums in blocks of its own
 FEW_ROWS = 4  # rows of the input at once, in FewChannels
 
 
@@ -47,15 +50,24 @@ class Convolution:
         fits = self.weight.shape[2:] == (3, 3) and stride == padding == 1 and weight.device.type == "cpu"
         wide = min(self.weight.shape[:2]) >= WINOGRAD_FROM and weight.dtype == torch.float32
         self.winograd = Winograd(self.weight, self.bias, mode) if fits and wide else None
-        self._columns: Tensor | None = None  # (k * k * C, O)
-        if self.winograd is None and self.weight[0].numel() >= SUMMANDS_FROM:
-            self._columns = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        summands, place = self.weight[0].numel(), self.weight[0, 0].numel()
+        self._large = self.winograd is not None or summands > GROUPED
+        self._groups: tuple[Tensor, ...] = (self.weight,)  # of some channels each, (O, c, k, k)
+        if not self._large and summands >= SUMMANDS_FROM:
+            groups = torch.split(self.weight, max(1, SUMMANDS // place), dim=1)
+            self._groups = tuple(group.contiguous(memory_format=torch.channels_last) for group in groups)
 
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> (B, O, H', W'), channels_last; into `out`, if there is one."""
-        if self.winograd is not None and _tiles(x) >= TILES_FROM:
-            return self.winograd(x, out)
-        return self.of_pixels(x.permute(0, 2, 3, 1), out)
+        if self.winograd is None or self._is_small(x):
+            return self.of_pixels(x.permute(0, 2, 3, 1), out)
+        return self.winograd(x, out)
+
+    def _is_small(self, x: Tensor) -> bool:
+        """Whether Winograd's algorithm would spend most of its time on weights."""
+        if self.winograd is not None and self.winograd.kept:
+            return len(x) * math.prod(-(-size // TILE) for size in x.shape[2:]) < TILES_FROM
+        return len(x) * x[0, 0].numel() <= FEW_PIXELS
 
     def of_pixels(self, pixels: Tensor | Lookup, out: Tensor | None = None) -> Tensor:
         """The same for (B, H, W, C) pixels, directly."""
@@ -66,27 +78,33 @@ class Convolution:
             out = self.weight.new_empty(batch, height, width, len(self.weight)).permute(0, 3, 1, 2)
         for top, bottom in strips(height, batch * size[0] * size[1] * channels * 4 + out.nbytes):
             rows = top * self.stride - self.padding, (bottom - 1) * self.stride - self.padding + kernel
-            part = padded_rows(pixels, rows, (self.padding,) * 2, self.mode, self.padding)
-            out[:, :, top:bottom] = self._convolved(part, width)
+            out[:, :, top:bottom] = (self._multiplied if self._large else self._convolved)(pixels, rows)
         return out
 
-    def _convolved(self, part: Tensor, width: int) -> Tensor:
-        """Padded pixels (B, h, w, C) -> (B, O, h', width)."""
-        if self._columns is None:
-            return F.conv2d(part.permute(0, 3, 1, 2), self.weight, self.bias, self.stride)
-        (batch, height, _, channels), kernel = part.shape, self.weight.shape[-1]
-        image, row, column, _ = part.stride()
-        size = (batch, (height - kernel) // self.stride + 1, width)
-        windows = SCRATCH.take("tiles", *size, kernel, kernel, channels)
-        strides = (image, self.stride * row, self.stride * column, row, column, 1)
-        windows.copy_(part.as_strided(windows.shape, strides))
-        found = torch.mm(windows.view(-1, len(self._columns)), self._columns)
-        found = found if self.bias is None else found.add_(self.bias)
-        return found.view(*size, -1).permute(0, 3, 1, 2)
+    def _padded(self, pixels: Tensor | Lookup, rows: tuple[int, int]) -> Tensor:
+        return padded_rows(pixels, rows, (self.padding,) * 2, self.mode, self.padding)
 
+    def _convolved(self, pixels: Tensor | Lookup, rows: tuple[int, int]) -> Tensor:
+        """Some rows of pixels (B, H, W, C) -> (B, O, h, W'), a group of channels at a time."""
+        found, begin = None, 0
+        for group in self._groups:
+            part = self._padded(channels_of(pixels, begin, begin + group.shape[1]), rows)
+            sums = F.conv2d(part.permute(0, 3, 1, 2), group, self.bias if found is None else None, self.stride)
+            found, begin = sums if found is None else found.add_(sums), begin + group.shape[1]
+        assert found is not None  # there is always a group
+        return found
 
-def _tiles(x: Tensor) -> int:
-    return len(x) * math.prod(-(-size // TILE) for size in x.shape[2:])
+    def _multiplied(self, pixels: Tensor | Lookup, rows: tuple[int, int]) -> Tensor:
+        """The same as one matrix product, for weights so large that they are best read as they are, and once."""
+        part = self._padded(pixels, rows).permute(3, 0, 1, 2).contiguous()  # (C, B, h, w)
+        (channels, batch, *size), (plane, image, row, column) = part.shape, part.stride()
+        kernel, stride = self.weight.shape[-1], self.stride
+        size = [(length - kernel) // stride + 1 for length in size]
+        windows = SCRATCH.take("tiles", channels, kernel, kernel, batch, *size)
+        windows.copy_(part.as_strided(windows.shape, (plane, row, column, image, stride * row, stride * column)))
+        found = torch.mm(self.weight.reshape(len(self.weight), -1), windows.view(-1, batch * math.prod(size)))
+        found = found if self.bias is None else found.add_(self.bias.unsqueeze(1))
+        return found.view(-1, batch, *size).transpose(0, 1)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ within a cacheful, as PyTorch sums, and in float64 across them. Normalisation, r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -53,13 +56,42 @@ class Norm:
             assert isinstance(layer, nn.InstanceNorm2d)
             self._epsilon = layer.eps
 
+    @property
+    def fixed(self) -> bool:
+        """Whether it is the same for all pictures."""
+        return self._fixed is not None
+
     def of(self, pixels: Tensor) -> Affine:
         """For pixels (N, C)."""
-        return self._fixed or _affine(*statistics(pixels), self._epsilon)
+        return self._noted(self._fixed or self.of_statistics(*statistics(pixels)))
 
     def of_rows(self, rows: Tensor, counts: Tensor) -> Affine:
         """For rows (U, C) of which counts (U,) say how many pixels each stands for."""
-        return self._fixed or _affine(*weighted_statistics(rows, counts), self._epsilon)
+        return self._noted(self._fixed or self.of_statistics(*weighted_statistics(rows, counts)))
+
+    def of_statistics(self, mean: Tensor, variance: Tensor) -> Affine:
+        """For a picture of that mean and (biased) variance of each channel, (C,) in float64."""
+        return self._fixed or _affine(mean, variance, self._epsilon)
+
+    def _noted(self, affine: Affine) -> Affine:
+        notes = _NOTES.get()
+        if notes is not None:
+            notes[self] = affine
+        return affine
+
+
+_NOTES: ContextVar[dict[Norm, Affine] | None] = ContextVar("notes", default=None)
+
+
+@contextmanager
+def noted() -> Iterator[dict[Norm, Affine]]:
+    """What normalisations do inside, each the last time; in this thread."""
+    notes: dict[Norm, Affine] = {}
+    token = _NOTES.set(notes)
+    try:
+        yield notes
+    finally:
+        _NOTES.reset(token)
 
 
 def _running(layer: nn.BatchNorm2d, bias: Tensor | None) -> Affine:

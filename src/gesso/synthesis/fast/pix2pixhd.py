@@ -56,12 +56,12 @@ class FastPix2pixHD:
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
         self._memory = _Memory()
-        self._trunk = _Trunk(generator.trunk, self._memory)
+        self.trunk = FastTrunk(generator.trunk, self._memory)
         enhancers = generator.enhancers if isinstance(generator, CoarseToFineGenerator) else ()
-        self._enhancers = [_Enhancer(cast(LocalEnhancer, enhancer), self._memory) for enhancer in enhancers]
+        self.enhancers = [FastEnhancer(cast(LocalEnhancer, enhancer), self._memory) for enhancer in enhancers]
         last = generator.head[1]
         assert isinstance(last, nn.Conv2d)
-        self._head = FewChannels(last.weight, last.bias)
+        self.head = FewChannels(last.weight, last.bias)
 
     @torch.inference_mode()
     def __call__(self, semantics: Indexed | Tensor, style: Tensor | None = None) -> Tensor:
@@ -74,21 +74,33 @@ class FastPix2pixHD:
         Raises:
             LabelError: As the plain generator raises it.
         """
-        _refuse_size(cast(Tensor, semantics), self.generator.multiple, self.generator.smallest)
+        self.refuse(semantics)
         joined = join(semantics, style)
         try:
             return torch.cat([self._photograph(image) for image in _images(joined)])
         finally:
-            self._memory.forget()
+            self.forget()
+
+    def refuse(self, semantics: Features) -> None:
+        """See that a layout can be taken.
+
+        Raises:
+            LabelError: As the plain generator raises it.
+        """
+        _refuse_size(cast(Tensor, semantics), self.generator.multiple, self.generator.smallest)
+
+    def forget(self) -> None:
+        """Hand memory back to the system that is used again within a photograph."""
+        self._memory.forget()
 
     def _photograph(self, x: Features) -> Tensor:
         pyramid = [x]
-        for _ in self._enhancers:
+        for _ in self.enhancers:
             pyramid.append(shrunk(pyramid[-1]))
-        features = self._trunk(pyramid.pop())
-        for enhancer in self._enhancers:
+        features = self.trunk(pyramid.pop())
+        for enhancer in self.enhancers:
             features = enhancer(pyramid.pop(), features)
-        photograph = self._head(features).tanh_()
+        photograph = self.head(features).tanh_()
         self._memory.give(features)
         return photograph
 
@@ -99,6 +111,7 @@ def join(semantics: Features, style: Tensor | None) -> Features:
         return semantics
     if isinstance(semantics, Tensor):
         return torch.cat([semantics, style], dim=1)
+    style = style.float()
     return _joined(semantics, style) or torch.cat([semantics.dense(), style], dim=1)
 
 
@@ -184,25 +197,25 @@ class _Memory(threading.local):
         SCRATCH.clear()
 
 
-def _rows(x: Tensor) -> Tensor:
-    """(1, C, H, W) in channels_last as pixels (H * W, C)."""
+def rows_of(x: Tensor) -> Tensor:
+    """A picture (1, C, H, W) in channels_last as pixels (H * W, C)."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
 # ------------------------------------------------------------------------------------------------------------- layers
 
 
-class _First(nn.Module):
+class First(nn.Module):
     """A convolution of codes, with its normalisation and rectification, as long as neighbourhoods repeat themselves."""
 
     def __init__(self, convolution: nn.Conv2d, norm: nn.Module, memory: _Memory, reflect: int = 0) -> None:
         super().__init__()
-        self._norm, self._memory = Norm(norm, convolution.bias), memory
+        self.norm, self._memory = Norm(norm, convolution.bias), memory
         (self._kernel, _), (self._stride, _) = convolution.kernel_size, convolution.stride
         self._mode: Literal["zeros", "reflect"] = "reflect" if reflect else "zeros"
         self._padding = reflect or int(convolution.padding[0])
         self._weight = convolution.weight.detach()
-        self._dense = Convolution(self._weight, stride=self._stride, padding=self._padding, mode=self._mode)
+        self.dense = Convolution(self._weight, stride=self._stride, padding=self._padding, mode=self._mode)
 
     def forward(self, x: Features) -> Features:
         """(1, C, H, W) -> (1, O, H', W'); codes where they came and still repeat themselves."""
@@ -213,12 +226,12 @@ class _First(nn.Module):
                 return self._by_pattern(x.vectors, patterns)
         out = self._memory.take(self._weight, len(self._weight), height, width)
         if isinstance(x, Indexed):
-            self._dense.of_pixels(Lookup(x.vectors, x.codes), out)
+            self.dense.of_pixels(Lookup(x.vectors, x.codes), out)
         else:
-            self._dense(x, out)
+            self.dense(x, out)
             self._memory.give(x)
-        pixels = _rows(out)
-        self._norm.of(pixels).apply_(pixels, rectify=True)
+        pixels = rows_of(out)
+        self.norm.of(pixels).apply_(pixels, rectify=True)
         return out
 
     def _by_pattern(self, vectors: Tensor, patterns: Patterns) -> Indexed:
@@ -227,7 +240,7 @@ class _First(nn.Module):
         else:
             rows = _convolved(patterns, vectors, self._weight)
         counts = torch.bincount(patterns.index.view(-1), minlength=len(rows))
-        self._norm.of_rows(rows, counts).apply_(rows, rectify=True)
+        self.norm.of_rows(rows, counts).apply_(rows, rectify=True)
         return Indexed(patterns.index, rows, patterns.found)
 
 
@@ -242,83 +255,95 @@ def _convolved(patterns: Patterns, vectors: Tensor, weight: Tensor) -> Tensor:
     return rows
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """A residual block."""
+
     def __init__(self, block: ResidualBlock, memory: _Memory) -> None:
         super().__init__()
         convolutions, norms = (block.first, block.second), (block.first_norm, block.second_norm)
-        self._first, self._second = (Convolution(c.weight, padding=1, mode="reflect") for c in convolutions)
-        self._norms = [Norm(norm, c.bias) for norm, c in zip(norms, convolutions, strict=True)]
+        self.first, self.second = (Convolution(c.weight, padding=1, mode="reflect") for c in convolutions)
+        self.norms = [Norm(norm, c.bias) for norm, c in zip(norms, convolutions, strict=True)]
         self._memory = memory
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(1, C, H, W) in place."""
+    def forward(self, x: Tensor, kept: list[Tensor] | None = None) -> Tensor:
+        """(1, C, H, W) in place; copies (H * W, C) of it and of what the first convolution gives are appended to `kept`."""
         _, channels, height, width = x.shape
-        y = self._first(x, self._memory.take(x, channels, height, width))
-        pixels = _rows(y)
-        self._norms[0].of(pixels).apply_(pixels, rectify=True)
-        z = self._second(y, self._memory.take(x, channels, height, width))
+        y = self.first(x, self._memory.take(x, channels, height, width))
+        pixels = rows_of(y)
+        if kept is not None:
+            kept += [rows_of(x).clone(), pixels.clone()]
+        self.norms[0].of(pixels).apply_(pixels, rectify=True)
+        z = self.second(y, self._memory.take(x, channels, height, width))
         self._memory.give(y)
-        pixels = _rows(z)
-        self._norms[1].of(pixels).add_to_(_rows(x), pixels)
+        pixels = rows_of(z)
+        self.norms[1].of(pixels).add_to_(rows_of(x), pixels)
         self._memory.give(z)
         return x
 
 
-class _Up(nn.Module):
+class Up(nn.Module):
+    """A layer that doubles the size, with its normalisation and rectification."""
+
     def __init__(self, layer: nn.ConvTranspose2d | nn.Conv2d, norm: nn.Module, memory: _Memory) -> None:
         super().__init__()
         transposed = isinstance(layer, nn.ConvTranspose2d)
-        self._layer = Doubling(layer.weight) if transposed else Resizing(layer.weight)
-        self._norm, self._memory = Norm(norm, layer.bias), memory
+        self.layer = Doubling(layer.weight) if transposed else Resizing(layer.weight)
+        self.norm, self._memory = Norm(norm, layer.bias), memory
 
     def forward(self, x: Tensor) -> Tensor:
         """(1, C, H, W) -> (1, O, 2 H, 2 W)."""
         height, width = x.shape[2:]
-        out = self._layer(x, self._memory.take(x, self._layer.out_channels, 2 * height, 2 * width))
+        out = self.layer(x, self._memory.take(x, self.layer.out_channels, 2 * height, 2 * width))
         self._memory.give(x)
-        pixels = _rows(out)
-        self._norm.of(pixels).apply_(pixels, rectify=True)
+        pixels = rows_of(out)
+        self.norm.of(pixels).apply_(pixels, rectify=True)
         return out
 
 
-def _firsts(layers: nn.Sequential, memory: _Memory) -> list[_First]:
+def _firsts(layers: nn.Sequential, memory: _Memory) -> list[First]:
     """Convolutions of a chain with what follows them."""
     found, reflect = [], 0
     for layer, after in pairwise(layers):
         if isinstance(layer, nn.ReflectionPad2d):
             reflect = layer.padding[0]
         if isinstance(layer, nn.Conv2d):
-            found.append(_First(layer, after, memory, reflect))
+            found.append(First(layer, after, memory, reflect))
             reflect = 0
     return found
 
 
-def _ups(layers: nn.Sequential, memory: _Memory) -> list[_Up]:
+def _ups(layers: nn.Sequential, memory: _Memory) -> list[Up]:
     return [
-        _Up(layer, after, memory)
+        Up(layer, after, memory)
         for layer, after in pairwise(layers)
         if isinstance(layer, nn.ConvTranspose2d | nn.Conv2d)
     ]
 
 
-class _Trunk:
+class FastTrunk:
+    """The global generator without its last convolution."""
+
     def __init__(self, trunk: Trunk, memory: _Memory) -> None:
         self._memory = memory
-        self._firsts = [*_firsts(trunk.stem, memory), *_firsts(trunk.down, memory)]
-        self._blocks = [_Block(block, memory) for block in trunk.blocks if isinstance(block, ResidualBlock)]
-        self._ups = _ups(trunk.up, memory)
+        self.firsts = [*_firsts(trunk.stem, memory), *_firsts(trunk.down, memory)]
+        self.blocks = [Block(block, memory) for block in trunk.blocks if isinstance(block, ResidualBlock)]
+        self.ups = _ups(trunk.up, memory)
 
     def __call__(self, x: Features) -> Tensor:
         """(1, in_channels, H, W) -> (1, width, H, W)."""
-        for layer in self._firsts:
+        return _through(self.encoded(x), self.blocks, self.ups)
+
+    def encoded(self, x: Features) -> Tensor:
+        """What the residual blocks see, (1, width * 2^downs, H / 2^downs, W / 2^downs)."""
+        for layer in self.firsts:
             x = layer(x)
-        if isinstance(x, Indexed):
-            channels, height, width = x.shape[1:]
-            x = add_lookup_(self._memory.take(x.vectors, channels, height, width).zero_(), x)
-        return _through(x, self._blocks, self._ups)
+        if isinstance(x, Tensor):
+            return x
+        channels, height, width = x.shape[1:]
+        return add_lookup_(self._memory.take(x.vectors, channels, height, width).zero_(), x)
 
 
-def _through(x: Tensor, *chains: Iterable[_Block | _Up]) -> Tensor:
+def _through(x: Tensor, *chains: Iterable[Block | Up]) -> Tensor:
     for layer in chain.from_iterable(chains):
         x = layer(x)
     return x
@@ -326,26 +351,28 @@ def _through(x: Tensor, *chains: Iterable[_Block | _Up]) -> Tensor:
 
 def add_lookup_(x: Tensor, looked_up: Indexed) -> Tensor:
     """Add features that are looked up to (1, C, H, W) in channels_last, in place."""
-    both = (pieces(each, PIXELS_AT_ONCE) for each in (_rows(x), looked_up.codes.view(-1)))
+    both = (pieces(each, PIXELS_AT_ONCE) for each in (rows_of(x), looked_up.codes.view(-1)))
     for part, code in zip(*both, strict=True):
         part += looked_up.vectors.index_select(0, code)
     return x
 
 
-class _Enhancer:
+class FastEnhancer:
+    """A local enhancer without its last convolution."""
+
     def __init__(self, enhancer: LocalEnhancer, memory: _Memory) -> None:
         self._memory = memory
-        self._firsts = _firsts(enhancer.down, memory)
-        self._blocks = [_Block(block, memory) for block in enhancer.blocks if isinstance(block, ResidualBlock)]
-        self._ups = _ups(enhancer.up, memory)
+        self.firsts = _firsts(enhancer.down, memory)
+        self.blocks = [Block(block, memory) for block in enhancer.blocks if isinstance(block, ResidualBlock)]
+        self.ups = _ups(enhancer.up, memory)
 
     def __call__(self, x: Features, coarse: Tensor) -> Tensor:
         """(1, C, H, W) semantics, (1, 2 * width, H/2, W/2), which is lost -> (1, width, H, W)."""
-        for layer in self._firsts:
+        for layer in self.firsts:
             x = layer(x)
         if isinstance(x, Tensor):
             coarse += x
             self._memory.give(x)
         else:
             add_lookup_(coarse, x)
-        return _through(coarse, self._blocks, self._ups)
+        return _through(coarse, self.blocks, self.ups)

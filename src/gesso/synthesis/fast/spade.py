@@ -4,7 +4,8 @@ What a SPADE layer does to its input depends on the layout alone, and does the s
 equal: scales and offsets are computed for each distinct neighbourhood and looked up for each pixel, while the pixel is
 normalised and rectified in the same pass over memory. Those of the last layouts are kept, for other styles.
 
-Photographs of a batch are computed one by one: each has its own layout and, with instance norm, its own statistics.
+Photographs of a batch are computed one by one: each has its own layout and, with instance norm, its own statistics. Blocks and
+convolutions are modules: hooks on all modules of a thread see where it is, and can stop it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from gesso.networks.indexed import Indexed, Patterns, dense
 from gesso.networks.spade import SPADE, SpadeBlock, SpadeGenerator
 from gesso.networks.spectral import SpectralConv2d
 from gesso.synthesis.fast.convolutions import Convolution
+from gesso.synthesis.fast.strips import SCRATCH
 
 LAYOUTS = 8  # whose scales and offsets are kept
 KEPT = 1024 * 2**20  # bytes of these
 BLOCK = 64  # channels that are looked up at once: their tables stay in the cache
 CHUNK = 2**18  # scales and offsets that are looked up at once
-FEW = 512  # pixels up to which convolutions are matrix products: the convolution library would rearrange all weights first
 STATISTICS = 1024  # pixels whose statistics are taken at once: more round too much
 
 
@@ -49,7 +50,7 @@ class FastSpadeGenerator:
 
     def __init__(self, generator: SpadeGenerator) -> None:
         self.generator = generator
-        self.blocks = [_Block(block) for block in generator.blocks if isinstance(block, SpadeBlock)]
+        self.blocks = [Block(block) for block in generator.blocks if isinstance(block, SpadeBlock)]
         self.head = _Convolution(generator.head[1])
         self.layouts: list[_Layout] = []
 
@@ -60,13 +61,17 @@ class FastSpadeGenerator:
             return self.generator(dense(semantics), style)
         x = self.generator.begin(semantics, style)  # (B, 16 * width, rows, columns)
         images = zip(x, torch.split(semantics.codes, 1), strict=True)
-        return torch.stack([self._photograph(x, self._layout(codes, semantics.vectors)) for x, codes in images])
+        try:
+            return torch.stack([self._photograph(x, self._layout(codes, semantics.vectors)) for x, codes in images])
+        finally:
+            SCRATCH.clear()  # each thread has its own
+            self._make_room()
 
     def _photograph(self, x: Tensor, layout: _Layout) -> Tensor:
         """(C, rows, columns) -> (3, H, W)."""
         x = x.permute(1, 2, 0).contiguous()  # channels last, here and everywhere
         for doubling, block in zip(self.generator.doublings, self.blocks, strict=True):
-            x = block(_Doubled(x, 1 + doubling), partial(self._table, layout))
+            x = block(Doubled(x, 1 + doubling), partial(self._table, layout))
         return self.head(F.leaky_relu_(x, 0.2)).tanh_().permute(2, 0, 1)
 
     def _layout(self, codes: Tensor, vectors: Tensor) -> _Layout:
@@ -76,18 +81,24 @@ class FastSpadeGenerator:
         self.layouts = [*(other for other in self.layouts if other is not layout), layout][-LAYOUTS:]
         return layout
 
-    def _table(self, layout: _Layout, modulation: _Modulation, size: tuple[int, int]) -> _Table:
+    def _table(self, layout: _Layout, modulation: Modulation, size: tuple[int, int]) -> Table:
         """Scales and offsets of one layer for a layout of that size."""
         if modulation in layout.tables:
             return layout.tables[modulation]
         table = modulation.table(layout.semantics.resized(size))
-        kept = sum(layout.bytes for layout in self.layouts) + table.rows.nbytes
-        while kept > KEPT and len(self.layouts) > 1:
-            kept -= self.layouts.pop(0).bytes
-        if kept <= KEPT:
+        if sum(known.table_bytes for known in self.layouts) + table.rows.nbytes > KEPT:
+            self.layouts = [known for known in self.layouts if known is layout]
+        if layout.table_bytes + table.rows.nbytes <= KEPT:
             layout.tables[modulation] = table
-            layout.bytes += table.rows.nbytes
         return table
+
+    def _make_room(self) -> None:
+        """Forget the layouts that were not seen for the longest time; of the last one what was computed last."""
+        while sum(layout.bytes for layout in self.layouts) > KEPT:
+            if len(self.layouts) == 1 and self.layouts[0].tables:
+                self.layouts[0].tables.popitem()
+            else:
+                del self.layouts[0]
 
 
 class _Layout:
@@ -95,24 +106,33 @@ class _Layout:
 
     def __init__(self, semantics: Indexed) -> None:
         self.semantics = semantics
-        self.tables: dict[_Modulation, _Table] = {}
-        self.bytes = 0
+        self.tables: dict[Modulation, Table] = {}
+
+    @property
+    def table_bytes(self) -> int:
+        return sum(table.rows.nbytes for table in self.tables.values())
+
+    @property
+    def bytes(self) -> int:
+        """Of the tables, and of what was found out about the codes."""
+        return self.table_bytes + self.semantics.bytes
 
     def shows(self, codes: Tensor, vectors: Tensor) -> bool:
         return torch.equal(self.semantics.codes, codes) and torch.equal(self.semantics.vectors, vectors)
 
 
-class _Table(NamedTuple):
+class Table(NamedTuple):
     """Rows (U, 2 * C), each 1 + gamma, then beta; which of them each pixel has, (H * W,), or None where each has its own."""
 
     rows: Tensor
     places: Tensor | None
 
     def of(self, pixels: slice) -> Tensor:
+        """Those of some pixels, (pixels, 2 * C)."""
         return self.rows[pixels] if self.places is None else self.rows.index_select(0, self.places[pixels])
 
 
-class _Doubled(NamedTuple):
+class Doubled(NamedTuple):
     """Features (h, w, C) of a picture that is `times` as large: each stands for times * times equal pixels."""
 
     features: Tensor
@@ -120,6 +140,7 @@ class _Doubled(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
+        """Height and width of the picture."""
         return self.features.shape[0] * self.times, self.features.shape[1] * self.times
 
     def onto(self, features: Tensor) -> Tensor:
@@ -128,7 +149,7 @@ class _Doubled(NamedTuple):
         return features.view(rows, 1, columns, 1, channels)
 
 
-class _Modulation:
+class Modulation:
     """A SPADE layer."""
 
     def __init__(self, spade: nn.Module) -> None:
@@ -140,9 +161,11 @@ class _Modulation:
         self.blocks = [block.contiguous() for block in torch.split(columns, BLOCK, dim=2)]
         self.bias = torch.cat([spade.gamma.bias + 1, spade.beta.bias]).detach()
 
-    def table(self, semantics: Indexed) -> _Table:
+    def table(self, semantics: Indexed | Tensor) -> Table:
         """Scales and offsets, for each distinct neighbourhood, or where there are too many of them, for each pixel."""
         padding = self.kernel // 2
+        if isinstance(semantics, Tensor):
+            return self._dense(self.shared(semantics).relu_())
         hidden = semantics.convolved(self.shared.weight, self.shared.bias, padding=padding)
         if hidden is None:
             return self._dense(self.shared(semantics.dense()).relu_())
@@ -150,7 +173,7 @@ class _Modulation:
         patterns = hidden.patterns(self.kernel, padding=padding)
         if patterns is None or not patterns.pay(hidden.vectors.shape[1]):
             return self._dense(hidden.dense())
-        return _Table(self._looked_up(hidden, patterns), patterns.index.view(-1))
+        return Table(self._looked_up(hidden, patterns), patterns.index.view(-1))
 
     def _looked_up(self, hidden: Indexed, patterns: Patterns) -> Tensor:
         vectors = patterns.vectors_and_none(hidden.vectors)
@@ -160,17 +183,17 @@ class _Modulation:
             torch.add(patterns.summed(vectors @ block), self.bias[columns], out=rows[:, columns])
         return rows
 
-    def _dense(self, hidden: Tensor) -> _Table:
+    def _dense(self, hidden: Tensor) -> Table:
         hidden = hidden.contiguous(memory_format=torch.channels_last)
         planes = [conv(hidden)[0].flatten(1) for conv in (self.gamma, self.beta)]  # (C, H * W) each
         planes[0] += 1
-        return _Table(torch.cat(planes).t().contiguous(), None)
+        return Table(torch.cat(planes).t().contiguous(), None)
 
-    def chunks(self, x: _Doubled, table: _Table) -> Iterator[tuple[slice, Tensor]]:
+    def chunks(self, x: Doubled, table: Table) -> Iterator[tuple[slice, Tensor]]:
         """Some pixels after the other, and what the layer makes of them, (pixels, C)."""
         height, width = x.size
         channels = x.features.shape[2]
-        scale, shift = _normalisation(self.norm, x.features)
+        scale, shift = normalisation(self.norm, x.features)
         step = max(1, CHUNK // (2 * channels * width * x.times))  # rows of the features
         for top in range(0, height // x.times, step):
             features = x.features[top : top + step]
@@ -180,7 +203,7 @@ class _Modulation:
             gamma, beta = table.of(pixels).view(around).chunk(2, dim=-1)
             yield pixels, torch.addcmul(beta, normal, gamma).view(-1, channels)
 
-    def __call__(self, x: _Doubled, table: _Table, slope: float) -> Tensor:
+    def __call__(self, x: Doubled, table: Table, slope: float) -> Tensor:
         """The layer with its activation, (H, W, C)."""
         height, width = x.size
         whole = x.features.new_empty(height, width, x.features.shape[2])
@@ -189,10 +212,16 @@ class _Modulation:
         return whole
 
 
-def _normalisation(norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors and summands per channel, (C,) each, that normalise (h, w, C)."""
+def normalisation(norm: nn.Module, x: Tensor, found: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    """Factors and summands per channel, (C,) each, that normalise (h, w, C).
+
+    Args:
+        norm: The layer.
+        x: (h, w, C).
+        found: Mean and variance per channel, (C,) each, where those of x are not wanted.
+    """
     if isinstance(norm, nn.InstanceNorm2d):
-        mean, variance = _statistics(x)
+        mean, variance = found or _statistics(x)
     elif isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
         mean, variance = norm.running_mean, norm.running_var
     else:
@@ -214,22 +243,23 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean.to(x.dtype), variance.to(x.dtype)
 
 
-class _Block:
+class Block(nn.Module):
     """A residual block."""
 
     def __init__(self, block: SpadeBlock) -> None:
+        super().__init__()
         self.slope = block.activation.negative_slope
-        self.first_norm, self.second_norm = _Modulation(block.first_norm), _Modulation(block.second_norm)
+        self.first_norm, self.second_norm = Modulation(block.first_norm), Modulation(block.second_norm)
         self.first, self.second = _Convolution(block.first), _Convolution(block.second)
         self.learned = block.learned
         if block.learned:
-            self.shortcut_norm = _Modulation(block.shortcut_norm)
+            self.shortcut_norm = Modulation(block.shortcut_norm)
             self.shortcut = _folded(block.shortcut).flatten(1).t().contiguous()  # (in, out)
 
-    def __call__(self, x: _Doubled, table: Callable[[_Modulation, tuple[int, int]], _Table]) -> Tensor:
+    def forward(self, x: Doubled, table: Callable[[Modulation, tuple[int, int]], Table]) -> Tensor:
         """Features of size (H, W) -> (H, W, out)."""
         y = self.first(self.first_norm(x, table(self.first_norm, x.size), self.slope))
-        y = self.second(self.second_norm(_Doubled(y, 1), table(self.second_norm, x.size), self.slope))
+        y = self.second(self.second_norm(Doubled(y, 1), table(self.second_norm, x.size), self.slope))
         if not self.learned:
             rows, columns, channels = x.features.shape
             y.view(rows, x.times, columns, x.times, channels).add_(x.onto(x.features))
@@ -245,18 +275,14 @@ def _folded(conv: nn.Conv2d) -> Tensor:
     return weight.detach()
 
 
-class _Convolution:
+class _Convolution(nn.Module):
     """A 3x3 convolution that keeps the size, (H, W, in) -> (H, W, out)."""
 
     def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
         assert isinstance(conv, nn.Conv2d)
         self.convolution = Convolution(_folded(conv), conv.bias, padding=1)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        planes = x.permute(2, 0, 1).unsqueeze(0)
-        if planes[0, 0].numel() > FEW:
-            return self.convolution(planes)[0].permute(1, 2, 0)
-        weight, bias = self.convolution.weight.flatten(1), self.convolution.bias
-        around = F.unfold(planes, 3, padding=1)[0].t()  # (H * W, in * 9)
-        found = around @ weight.t() if bias is None else torch.addmm(bias, around, weight.t())
-        return found.view(*x.shape[:2], -1)
+    def forward(self, x: Tensor) -> Tensor:
+        """As the class says."""
+        return self.convolution(x.permute(2, 0, 1).unsqueeze(0))[0].permute(1, 2, 0)

@@ -54,6 +54,13 @@ class Lookup:
         return self.table.index_select(0, index.reshape(-1)).view(*index.shape, -1)
 
 
+def channels_of(pixels: Tensor | Lookup, first: int, last: int) -> Tensor | Lookup:
+    """Some channels of a picture (B, H, W, C)."""
+    if isinstance(pixels, Lookup):
+        return Lookup(pixels.table[:, first:last], pixels.index)
+    return pixels[..., first:last]
+
+
 def padded_rows(
     pixels: Tensor | Lookup, rows: tuple[int, int], beside: tuple[int, int], mode: Mode, padding: int
 ) -> Tensor:

@@ -19,7 +19,7 @@ from gesso.checkpoints import write_safely
 from gesso.errors import ModelFileError
 from gesso.synthesis.graphs.build import require
 from gesso.synthesis.graphs.described import AGAIN, KEY, ExportedInfo, read_description
-from gesso.synthesis.graphs.sessions import Feeds
+from gesso.synthesis.graphs.sessions import Feeds, openvino_core
 
 UNKNOWN = "0" * 64  # stands for the digest of the weights until they are written
 
@@ -30,8 +30,7 @@ def of_onnx(graph: Any) -> Any:
     Raises:
         ConfigError: OpenVINO is not installed.
     """
-    (openvino,) = require("openvino")
-    return openvino.Core().read_model(graph.SerializeToString())
+    return openvino_core().read_model(graph.SerializeToString())
 
 
 def quantised(model: Any, layouts: Sequence[Feeds], say: Callable[[str], None] = lambda stage: None) -> Any:
@@ -120,7 +119,7 @@ def read(path: Path) -> tuple[Any, ExportedInfo]:
         ModelFileError: A file is missing, damaged or no export of gesso, or the two do not belong together.
         ConfigError: OpenVINO is not installed.
     """
-    (openvino,) = require("openvino")
+    core = openvino_core()
     weights = path.with_suffix(".bin")
     if missing := [file for file in (path, weights) if not file.is_file()]:
         raise ModelFileError(
@@ -130,7 +129,7 @@ def read(path: Path) -> tuple[Any, ExportedInfo]:
     if digest(weights) != info.weights_sha256:
         raise ModelFileError(f"{weights} is damaged, or of another export than {path.name}. {AGAIN}")
     try:
-        return openvino.Core().read_model(path), info
+        return core.read_model(path), info
     except RuntimeError as error:
         raise _damaged(path, error) from None
 

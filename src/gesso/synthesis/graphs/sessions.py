@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -66,18 +69,43 @@ def onnx_session(graph: bytes | Path) -> Session:
     return lambda fed: session.run(None, dict(fed))
 
 
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process.
+
+    Raises:
+        ConfigError: OpenVINO is not installed.
+    """
+    (openvino,) = require("openvino")
+    return _core(openvino)
+
+
+@cache
+def _core(openvino: ModuleType) -> Any:
+    """A core whose plugin for CPUs is loaded, and stays.
+
+    The plugin gives the thread that loads it a stack for signals, and when it goes it puts back the one that was there before.
+    Of two plugins the one that goes last puts back the stack of the other, which is no longer there, and the next signal that
+    Python handles (Ctrl-C, the end of a loader's worker) ends the process.
+    """
+    core = openvino.Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
+    return core
+
+
 def openvino_session(model: Any) -> Session:
     """A session of OpenVINO on the CPU, with as many threads as torch has.
 
     Args:
         model: As `openvino.Core.read_model` gives it.
     """
-    (openvino,) = require("openvino")
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    compiled = openvino_core().compile_model(model, "CPU", settings)
+
+    alone = threading.Lock()  # a compiled model has one request, which threads would overwrite for each other
 
     def run(fed: Mapping[str, Array]) -> list[Array]:
-        found = compiled(dict(fed))
-        return [found[number] for number in range(len(compiled.outputs))]
+        with alone:
+            found = compiled(dict(fed))
+            return [found[number].copy() for number in range(len(compiled.outputs))]
 
     return run

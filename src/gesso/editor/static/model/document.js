@@ -21,7 +21,7 @@ export function emptyDocument(width, height, classes, classIndex = 0, name = "")
     instance: new Int32Array(width * height).fill(classIndex),
   };
   const styles = { seed: 0, classes: {}, z: null, noise: null };
-  return { width, height, classes, ground, objects: [], usedIds: new Set([classIndex]), styles, name, source: null };
+  return { width, height, classes, ground, objects: [], usedIds: new Set([classIndex]), styles, name, source: null, original: null };
 }
 
 /** The whole picture. @param {{ width: number, height: number }} document @returns {Rect} */

@@ -122,8 +122,8 @@ function entryOf(before, after, what) {
 }
 
 /** @param {Document} document */
-function restOf({ styles, name, classes, source }) {
-  return { styles, name, classes, source };
+function restOf({ styles, name, classes, source, original }) {
+  return { styles, name, classes, source, original };
 }
 
 /** @param {Document} after @param {Entry} entry @returns {Document} */

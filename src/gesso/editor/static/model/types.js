@@ -45,10 +45,12 @@
 
 /**
  * The layout and what it wears. `objects` stand from back to front; `usedIds` are all ids ever given; `classes` are those of the
- * model, so that edits know things from stuff; `source` is the photograph that the layout came with, null where there is none.
+ * model, so that edits know things from stuff; `source` is the photograph that the layout came with, null where there is none;
+ * `original` is the document that was found in it, before any edit, null where edits are not put into the photograph.
  * @typedef {{ readonly width: number, readonly height: number, readonly classes: readonly Class[], readonly ground: Ground,
  *   readonly objects: readonly Obj[], readonly usedIds: ReadonlySet<number>, readonly styles: Styles,
- *   readonly name: string, readonly source: Blob | null }} Document
+ *   readonly name: string, readonly source: Blob | null,
+ *   readonly original: Document | null }} Document
  */
 
 /**

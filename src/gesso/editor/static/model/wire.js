@@ -34,6 +34,20 @@ export async function maskFromWire(wire) {
   return mask;
 }
 
+/** Masks and grounds that did not change since are not encoded again. @type {WeakMap<object, Promise<any>>} */
+const encoded = new WeakMap();
+
+/**
+ * What is made of a value that never changes: once.
+ * @template {object} T, R
+ * @param {T} value @param {(value: T) => Promise<R>} make @returns {Promise<R>}
+ */
+function once(value, make) {
+  const found = encoded.get(value) ?? make(value);
+  encoded.set(value, found);
+  return found;
+}
+
 /** @param {Mask} mask */
 async function maskToWire({ x, y, width, height, bits }) {
   const cells = bits.slice();
@@ -54,7 +68,7 @@ export async function fromWire(wire, classes) {
   });
   const ground = { label: Uint16Array.from(label.data), instance: int32(instance) };
   const { width, height, usedIds, styles, name } = wire;
-  return { width, height, classes, ground, objects, usedIds: new Set(usedIds), styles, name, source: null };
+  return { width, height, classes, ground, objects, usedIds: new Set(usedIds), styles, name, source: null, original: null };
 }
 
 /**
@@ -63,16 +77,16 @@ export async function fromWire(wire, classes) {
  */
 export async function toWire(document) {
   const { width, height, styles, name } = document;
-  const { label, instance } = knownGround(document);
-  const [labelFile, instanceFile] = await Promise.all([
-    encodeGray16(label, width, height),
-    encodeRGBA32(instance, width, height),
-  ]);
+  const ground = await once(document.ground, async () => {
+    const { label, instance } = knownGround(document);
+    const files = await Promise.all([encodeGray16(label, width, height), encodeRGBA32(instance, width, height)]);
+    return files.map(toBase64);
+  });
   return {
     version: 1,
     width,
     height,
-    ground: { label: toBase64(labelFile), instance: toBase64(instanceFile) },
+    ground: { label: ground[0], instance: ground[1] },
     objects: await Promise.all(document.objects.map(objectToWire)),
     usedIds: [...document.usedIds],
     styles: { ...styles, classes: { ...styles.classes } },
@@ -90,5 +104,5 @@ function knownGround({ ground, classes }) {
 
 /** @param {Obj} object @returns {Promise<ObjWire>} */
 async function objectToWire({ class: its, id, writtenId, mask, locked, hidden, style, pinned }) {
-  return { class: its, id, writtenId, ...(await maskToWire(mask)), locked, hidden, style, pinned };
+  return { class: its, id, writtenId, ...(await once(mask, maskToWire)), locked, hidden, style, pinned };
 }

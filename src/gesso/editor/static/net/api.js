@@ -1,11 +1,11 @@
 // Requests to the editor's server. Class ids and object ids travel as PNG, made without a canvas, so that they arrive exactly.
 
 import { flat } from "../view/layout_bitmap.js";
-import { encodeGray16, encodeGray8, encodeRGBA32 } from "../model/png.js";
+import { encodeLabel, encodeRGBA32 } from "../model/png.js";
 import { styleJson } from "../model/styles.js";
 
 /** @import { Document, DocumentWire, Model, StyleJson } from "../model/types.js" */
-/** @typedef {{label: Blob, instance: Blob}} Maps the layout of a document, as the server takes it */
+/** @typedef {{label: Uint8Array, instance: Uint8Array}} Maps the layout of a document, as the server takes it: PNG files */
 
 const ENVELOPE = 2 ** 14; // bytes of a form around its files, at most
 const PATIENCE = 6000; // ms that small questions may take before the server counts as gone
@@ -47,12 +47,14 @@ export function maps(document) {
 async function encode(document) {
   const { width, height } = document;
   const { label, instance } = flat(document);
-  const small = label.every((value) => value < 256);
-  const [labels, ids] = await Promise.all([
-    small ? encodeGray8(Uint8Array.from(label), width, height) : encodeGray16(label, width, height),
-    encodeRGBA32(instance, width, height),
-  ]);
-  return { label: png(labels), instance: png(ids) };
+  const [labels, ids] = await Promise.all([encodeLabel(label, width, height), encodeRGBA32(instance, width, height)]);
+  return { label: labels, instance: ids };
+}
+
+/** The same as files for forms. @param {Document} document */
+async function files(document) {
+  const { label, instance } = await maps(document);
+  return { label: png(label), instance: png(instance) };
 }
 
 /** @param {Uint8Array} bytes */
@@ -66,7 +68,7 @@ export const png = (bytes) => new Blob([/** @type {BlobPart} */ (bytes)], { type
  * @returns {Promise<FormData>}
  */
 export async function fields(scene) {
-  const { label, instance } = await maps(scene.document);
+  const { label, instance } = await files(scene.document);
   const form = new FormData();
   form.append("label", label, "label.png");
   form.append("instance", instance, "instance.png");
@@ -122,7 +124,7 @@ const get = async (path, patience) => (await ask(path, { patience })).json();
 const post = async (path, form, signal) => (await ask(path, { form, signal })).json();
 
 /** @param {Record<string, Blob|string|number|undefined|null>} values */
-function formOf(values) {
+export function formOf(values) {
   const form = new FormData();
   for (const [name, value] of Object.entries(values)) {
     if (value === undefined || value === null) continue;
@@ -180,11 +182,11 @@ export const wornStyles = async (scene) => post("styles", await fields(scene));
 
 /**
  * What the encoder sees in a photograph, as Style JSON.
- * @param {Scene} scene @param {Blob} photograph
+ * @param {Scene} scene @param {Blob} photograph @param {boolean} [belongs] whether the layout is known to be its
  */
-export async function encodeStyle(scene, photograph) {
-  const { label, instance } = await maps(scene.document);
-  return post("encode", formOf({ photograph, label, instance }));
+export async function encodeStyle(scene, photograph, belongs = false) {
+  const { label, instance } = await files(scene.document);
+  return post("encode", formOf({ photograph, label, instance, belongs: String(belongs) }));
 }
 
 /**
@@ -192,7 +194,7 @@ export async function encodeStyle(scene, photograph) {
  * @param {Scene} scene @param {object} first @param {object} second @param {number} t @param {AbortSignal} [signal]
  */
 export async function interpolate(scene, first, second, t, signal) {
-  const { label, instance } = await maps(scene.document);
+  const { label, instance } = await files(scene.document);
   const [one, other] = [JSON.stringify(first), JSON.stringify(second)];
   return post("interpolate", formOf({ first: one, second: other, t, label, instance }), signal);
 }
@@ -203,22 +205,24 @@ export const disagreement = async (scene, signal) => post("disagreement", await 
 /** @param {File} file @param {boolean} nearest take the nearest class even where most colours are unknown */
 export const openLabels = (file, nearest) => post("open/labels", formOf({ file, nearest: String(nearest) }));
 /** @param {File} file @param {Document} document */
-export const openInstances = async (file, document) => post("open/instances", formOf({ file, label: (await maps(document)).label }));
+export const openInstances = async (file, document) => post("open/instances", formOf({ file, label: (await files(document)).label }));
 /** @param {File} file */
 export const openPhotograph = (file) => post("open/photograph", formOf({ file }));
 /** @param {File} file */
 export const openProject = (file) => post("project/open", formOf({ file }));
 
+/** A file, as text fields of forms are limited. @param {DocumentWire} wire */
+export const jsonFile = (wire) => new File([JSON.stringify(wire)], "document.json", { type: "application/json" });
+
 /**
  * A project, and the names of what it lacks, as it would be too large to open again. What is too large to be sent lacks already here:
  * first the photograph, which can be made again, then what the layout came with.
- * @param {object} wire a document as `toWire` writes it @param {{photograph: Blob|null, source: Blob|null}} pictures
- * @param {number} most bytes of a request
+ * @param {{document: DocumentWire, opened: DocumentWire|null}} wires as `toWire` writes them: of what is painted, and of what it came with
+ * @param {{photograph: Blob|null, source: Blob|null}} pictures @param {number} most bytes of a request
  */
-export async function saveProject(wire, { photograph, source }, most) {
-  const document = new File([JSON.stringify(wire)], "document.json", { type: "application/json" }); // text fields are limited
+export async function saveProject({ document, opened }, { photograph, source }, most) {
   /** @type {Record<string, Blob|null>} */
-  const parts = { document, photograph, source };
+  const parts = { document: jsonFile(document), opened: opened && jsonFile(opened), photograph, source };
   const missing = ["photograph", "source"].filter((name) => {
     const size = Object.values(parts).reduce((sum, part) => sum + (part?.size ?? 0), ENVELOPE);
     if (size <= most || !parts[name]) return false;

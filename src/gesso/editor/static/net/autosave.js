@@ -71,8 +71,9 @@ export class Autosave {
   /** Go on with a draft. Its objects get keys of this session. @param {Draft} draft */
   async resume(draft) {
     const document = await fromWire(await toWire(draft.document), this.app.model.classes);
-    const { source = null } = draft.document; // drafts of earlier versions have none
-    this.app.replaceDocument({ ...document, source }, { keepHistory: !this.app.empty, what: "Continue" });
+    const { source = null, original: found = null } = draft.document; // drafts of earlier versions have none
+    const original = found && await fromWire(await toWire(found), this.app.model.classes);
+    this.app.replaceDocument({ ...document, source, original }, { keepHistory: !this.app.empty, what: "Continue" });
     this.#resumed = draft;
     this.app.say("Continued where you left off.");
   }
@@ -89,7 +90,7 @@ export class Autosave {
   async #picture() {
     if (this.app.picture?.document !== this.app.document || this.app.empty) return;
     const first = this.#thumbnail === null;
-    this.#thumbnail = await thumbnailBlob(this.app.picture.bitmap, THUMBNAIL);
+    this.#thumbnail = await thumbnailBlob(this.app, THUMBNAIL);
     if (first) this.#changed(); // the draft was written without one
   }
 

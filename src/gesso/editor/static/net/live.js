@@ -10,13 +10,15 @@ import { openSocket, posting } from "./transports.js";
 /** @import { Answer, Listener, Transport } from "./transports.js" */
 
 /**
- * What was wanted: `preview` while a stroke is drawn, else in full. `began` is when it was (performance.now()).
- * @typedef {{document: Document, preview: boolean, began: number}} Want
+ * What was wanted: `preview` while a stroke is drawn, `whole` in full, which is also for a pointer that rests. `began` is when
+ * (performance.now()).
+ * @typedef {{document: Document, preview: boolean, whole: boolean, began: number}} Want
  */
 /** `taken` is when it began to be prepared, `sent` when it was on its way. @typedef {Want & {scale: number, taken: number, sent: number}} Pending */
 /**
- * A rendered picture and how long it took, in ms: from what happened in the page to pixels that can be drawn.
- * @typedef {import("../app.js").Picture & {scale: number, began: number, milliseconds: Record<string, number>}} Rendered
+ * A rendered picture and how long it took, in ms: from what happened in the page to pixels that can be drawn. `whole` is one in
+ * full that is exact; `off` says how far one is from it, in levels of 255, that came before.
+ * @typedef {import("../app.js").Picture & {scale: number, whole: boolean, off: number|null, began: number, milliseconds: Record<string, number>}} Rendered
  */
 
 const REST = 220; // ms without a new preview after which a resting pointer gets the full picture
@@ -77,7 +79,7 @@ export class Live {
   /** Whether what is seen is the photograph of the present document, in full. */
   get settled() {
     const picture = /** @type {Rendered|null} */ (this.app.picture);
-    return picture?.document === this.app.document && picture.scale === 1 && this.#want === null;
+    return picture?.document === this.app.document && picture.whole && this.#want === null;
   }
 
   /** Whether what was sent last is not seen yet: under way, or its answer is being decoded. */
@@ -101,14 +103,14 @@ export class Live {
       return;
     }
     this.#wants(shown, true);
-    this.#rest = setTimeout(() => this.#wants(shown, false), REST);
+    this.#rest = setTimeout(() => this.#wants(shown, true, true), REST);
   }
 
-  /** @param {Document} document @param {boolean} preview */
-  #wants(document, preview) {
+  /** @param {Document} document @param {boolean} preview @param {boolean} [whole] */
+  #wants(document, preview, whole = !preview) {
     if (!preview) clearTimeout(this.#rest);
-    if (!preview && this.#isSeen(document)) return;
-    this.#want = { document, preview, began: performance.now() };
+    if (whole && this.#isSeen(document)) return;
+    this.#want = { document, preview, whole, began: performance.now() };
     this.#pump();
   }
 
@@ -118,20 +120,26 @@ export class Live {
    */
   #isSeen(document) {
     const { picture, model } = this.app;
-    if (!picture || this.#want || this.#coming || /** @type {Rendered} */ (picture).scale !== 1) return false;
+    if (!picture || this.#want || this.#coming || !(/** @type {Rendered} */ (picture).whole)) return false;
     const [before, after] = [picture.document, document].map((one) => JSON.stringify(styleOf({ document: one, model })));
     if (before !== after || changedRect(picture.document, document)) return false;
     this.app.setPicture({ ...picture, document });
     return true;
   }
 
-  /** Send what is wanted, if there is a way and it is its turn. Previews wait for the one before. */
+  /** Whether it is the turn of what is wanted. Previews wait for the one before; for them the server gives up what is whole. */
+  get #turn() {
+    if (!this.#want || !this.#transport || this.#pending.size >= this.#transport.most) return false;
+    return this.#want.whole || ![...this.#pending.values()].some((one) => !one.whole);
+  }
+
+  /** Send what is wanted, if there is a way and it is its turn. */
   async #pump() {
     if (this.#sending) return;
     this.#sending = true;
     try {
-      while (this.#want && this.#transport && this.#pending.size < (this.#want.preview ? 1 : this.#transport.most)) {
-        await new Promise((resolve) => setTimeout(resolve)); // whoever painted goes on first
+      while (this.#turn) {
+        await (this.#want?.preview ? new Promise((resolve) => setTimeout(resolve)) : null); // whoever paints goes on first
         const want = this.#want;
         if (!want || !this.#transport) break;
         this.#want = null;
@@ -145,12 +153,13 @@ export class Live {
   /** @param {Want} want @param {Transport} transport */
   async #send(want, transport) {
     const request = ++this.#request;
-    const scale = want.preview ? this.pace.scale() : 1;
+    const scale = want.whole ? 1 : this.pace.scale();
     const taken = performance.now();
     /** @type {Pending} */
     const pending = { ...want, scale, taken, sent: taken };
     this.#pending.set(request, pending);
-    const sending = transport.send(request, { document: want.document, model: this.app.model }, scale, () => {
+    const size = { scale, preview: want.preview };
+    const sending = transport.send(request, { document: want.document, model: this.app.model }, size, () => {
       pending.sent = performance.now();
     });
     if (transport.name === "socket") await sending; // the other one ends with its answer
@@ -160,11 +169,11 @@ export class Live {
   #answered(answer, bytes) {
     const pending = this.#pending.get(answer.request);
     if (!pending) return;
-    this.#pending.delete(answer.request);
+    if (answer.off === undefined) this.#pending.delete(answer.request); // else the exact one follows
     if (answer.error) this.#complain(answer.error, answer.request);
     else if (bytes) {
       const now = performance.now();
-      this.pace.note(pending.scale, now - pending.taken);
+      if (answer.off === undefined) this.pace.note(pending.scale, now - pending.taken);
       this.#complaint = "";
       this.#show(answer, pending, bytes, now - pending.sent);
     }
@@ -172,18 +181,17 @@ export class Live {
   }
 
   /** @param {Answer} answer @param {Pending} pending @param {Uint8Array<ArrayBuffer>} bytes @param {number} trip */
-  async #show({ request, milliseconds = {} }, { document, scale, began, sent }, bytes, trip) {
-    if (request < this.#shown) return; // a newer one is on the screen
+  async #show({ request, milliseconds = {}, off }, { document, scale, began, sent }, bytes, trip) {
+    const exact = off === undefined;
+    const isOld = () => (exact ? request < this.#shown : request <= this.#shown);
+    if (isOld()) return; // a newer one is on the screen
     const bitmap = await createImageBitmap(new Blob([bytes]));
-    if (request < this.#shown) {
-      bitmap.close();
-      return;
-    }
-    this.#shown = request;
+    if (isOld()) return bitmap.close();
+    if (exact) this.#shown = request;
     const server = ["wait", "decode", "model", "encode"].reduce((sum, part) => sum + (milliseconds[part] ?? 0), 0);
     const times = { ...milliseconds, prepare: sent - began, network: Math.max(0, trip - server) };
     /** @type {Rendered} */
-    const picture = { bitmap, bytes, request, document, scale, began, milliseconds: times };
+    const picture = { bitmap, bytes, request, document, scale, whole: exact && scale === 1, off: off ?? null, began, milliseconds: times };
     const before = this.app.picture?.bitmap;
     this.app.setPicture(picture);
     before?.close();
@@ -234,7 +242,7 @@ export class Live {
     this.#transport = transport;
     this.#attempts = 0;
     this.#to(transport.name);
-    this.#want ??= { document: this.app.shown, preview: false, began: performance.now() };
+    this.#want ??= { document: this.app.shown, preview: false, whole: true, began: performance.now() };
     this.#pump();
   }
 
@@ -242,7 +250,7 @@ export class Live {
     this.#transport?.close();
     this.#transport = null;
     this.#pending.clear();
-    this.#want = { document: this.app.shown, preview: false, began: performance.now() };
+    this.#want = { document: this.app.shown, preview: false, whole: true, began: performance.now() };
     this.#failed(null);
   }
 

@@ -1,7 +1,7 @@
 // How large previews can be so that several of them arrive per second. Pure: knows only what was measured.
 
-export const SCALES = [1, 0.5, 0.25]; // what the server renders
-const SHARES = new Map([[1, 1], [0.5, 0.32], [0.25, 0.14]]); // of a full render's time, with what does not shrink
+export const SCALES = [1, 0.5, 0.25, 0.125]; // what the server renders
+const SHARES = new Map([[1, 1], [0.5, 0.32], [0.25, 0.14], [0.125, 0.05]]); // of a full render's time, with what does not shrink
 const TARGET = 200; // ms per preview: five per second, so that four arrive even when the machine stumbles
 const WEIGHT = 0.4; // of the newest measurement
 

@@ -10,13 +10,15 @@ import { pack, unpack } from "./envelope.js";
  * @property {number} [scale]
  * @property {Record<string, number>} [milliseconds] wait, decode, model, encode
  * @property {boolean} [dropped] a newer request overtook it
+ * @property {number} [off] the picture is nearly right, by about so many levels of 255 on average, and the exact one follows
  * @property {string} [error]
  */
+/** How large a picture is wanted, and whether more of the same stroke follows. @typedef {{scale: number, preview: boolean}} Size */
 /**
  * @typedef {object} Transport
  * @property {"socket"|"post"} name
  * @property {number} most requests that may be under way at once
- * @property {(request: number, scene: Scene, scale: number, sent: () => void) => Promise<void>} send calls `sent` once the layout is on its way
+ * @property {(request: number, scene: Scene, size: Size, sent: () => void) => Promise<void>} send calls `sent` once the layout is on its way
  * @property {() => void} close
  */
 /**
@@ -53,8 +55,8 @@ export async function openSocket(listener) {
   return {
     name: "socket",
     most: 3, // one is rendered, the others wait to be overtaken
-    send: async (request, scene, scale, sent) => {
-      const frame = await frameOf(request, scene, scale);
+    send: async (request, scene, size, sent) => {
+      const frame = await frameOf(request, scene, size);
       if (socket.readyState === WebSocket.OPEN) socket.send(frame);
       sent();
     },
@@ -85,12 +87,12 @@ function opened(socket) {
   });
 }
 
-/** @param {number} request @param {Scene} scene @param {number} scale */
-async function frameOf(request, scene, scale) {
+/** @param {number} request @param {Scene} scene @param {Size} size */
+async function frameOf(request, scene, size) {
   const { label, instance } = await maps(scene.document);
-  const parts = await Promise.all([label, instance].map(async (blob) => new Uint8Array(await blob.arrayBuffer())));
+  const parts = [label, instance];
   const { seed } = scene.document.styles;
-  return pack({ request, seed, style: styleOf(scene), scale, bytes: parts.map((part) => part.length) }, parts);
+  return pack({ request, seed, style: styleOf(scene), ...size, bytes: parts.map((part) => part.length) }, parts);
 }
 
 /**
@@ -103,7 +105,7 @@ export function posting(listener) {
   return {
     name: "post",
     most: 1,
-    send: async (request, scene, scale, sent) => {
+    send: async (request, scene, { scale }, sent) => {
       try {
         await maps(scene.document);
         sent();

@@ -9,15 +9,15 @@ import * as api from "../net/api.js";
 
 /**
  * A document in the styles of the photograph that belongs to it; as it is where the model reads none, or the server refuses it,
- * whose reasons "As in the photograph" tells.
+ * whose reasons "As in the photograph" tells, or is lost meanwhile.
  * @param {App} app @param {Document} document @param {Blob|null} photograph
  */
 export async function asInPhotograph({ model }, document, photograph) {
   if (!photograph || !model.encoder) return document;
   try {
-    return dressed(document, await api.encodeStyle({ document, model }, photograph));
+    return dressed(document, await api.encodeStyle({ document, model }, photograph, true));
   } catch (error) {
-    if (error instanceof api.Refused) return document;
+    if (error instanceof api.Refused || error instanceof api.Unreachable) return document;
     throw error;
   }
 }

@@ -3,7 +3,7 @@
 import { States } from "../model/states.js";
 import { liveOf } from "../net/live.js";
 import { iconButton, make } from "./elements.js";
-import { reduced } from "./pictures.js";
+import { seenSmall } from "./pictures.js";
 
 /** @import { App } from "../app.js" */
 /** @import { Document } from "../model/types.js" */
@@ -36,7 +36,7 @@ export function mountHistory(container, app) {
     }
     const [item, state] = [make("li", {}), states.keep(document)];
     known.set(document, item);
-    item.append(...entry(reduced(picture.bitmap, SIDE), ++count, (what) => back(item, state, what), () => drop(item)));
+    item.append(...entry(seenSmall(app, SIDE), ++count, (what) => back(item, state, what), () => drop(item)));
     kept.push({ state, item, print });
     list.append(item);
     if (kept.length > MOST) drop(kept[0].item);

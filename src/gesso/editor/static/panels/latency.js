@@ -33,7 +33,7 @@ export function mountLatency(container, app) {
   };
   app.on("picture", () => {
     const picture = /** @type {Rendered|null} */ (app.picture);
-    if (!picture || picture.scale !== 1 || picture.request === last) return;
+    if (!picture?.whole || picture.request === last) return;
     last = picture.request;
     const came = performance.now();
     painted(() => {

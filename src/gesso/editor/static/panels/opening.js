@@ -1,9 +1,10 @@
 // Opening what people have. Whatever it was, the painting before it is one undo away; what cannot be opened leaves it alone.
 
-import { fromWire } from "../model/document.js";
+import { changedRect, fromWire } from "../model/document.js";
 import { replaceInstances } from "../model/edits.js";
 import { fromBase64 } from "../model/png.js";
 import * as api from "../net/api.js";
+import { asInPhotograph } from "./dressing.js";
 
 /** @import { App } from "../app.js" */
 /** @import { Document } from "../model/types.js" */
@@ -16,6 +17,8 @@ export const KINDS = /** @type {const} */ ({
 });
 /** @typedef {keyof typeof KINDS} Kind */
 
+const SEGMENTED = "photograph"; // what the server calls a layout that a segmenter found
+const LONGEST_NAME = 200; // letters, as the server takes it
 const SLOW = 400; // ms after which the page says that it is still at it
 
 /** Open a file as what it is said to be. @param {App} app @param {Kind} kind @param {File} file @returns {Promise<boolean>} whether it was opened */
@@ -59,9 +62,13 @@ export async function attempt(app, words, act) {
   }
 }
 
-/** Show an opened document. @param {App} app @param {Document} document @param {string} what @param {Blob|null} [photograph] */
-export function show(app, document, what, photograph = null) {
-  app.replaceDocument({ ...document, source: photograph }, { keepHistory: !app.empty, what });
+/**
+ * Show an opened document.
+ * @param {App} app @param {Document} document @param {string} what @param {Blob|null} [photograph] that it came with
+ * @param {Document|null} [original] what was found in that before any edit, where edits are put into it
+ */
+export function show(app, document, what, photograph = null, original = null) {
+  app.replaceDocument({ ...document, source: photograph, original }, { keepHistory: !app.empty, what });
 }
 
 /** A picture of a data URL. @param {string} url */
@@ -72,12 +79,17 @@ export function blobOf(url) {
 
 /** @param {App} app @param {File} file */
 async function openPhotograph(app, file) {
-  const { document, photograph } = await api.openPhotograph(file);
+  const copy = new Blob([await file.arrayBuffer()], { type: file.type }); // the file itself may change, or go
+  const { document, photograph, fault } = await api.openPhotograph(file);
   if (!document) {
     throw new Error(`No layout is known for ${file.name}: it is none of the dataset's photographs, and no segmenter was given. `
       + "Start with gesso edit MODEL --segmenter FILE, or open a label map.");
   }
-  show(app, await fromWire(document, app.model.classes), `Open ${file.name}`, blobOf(photograph));
+  const source = fault ? blobOf(photograph) : copy;
+  const name = document.name === SEGMENTED ? file.name.replace(/\.[a-z]{2,4}$/i, "").slice(0, LONGEST_NAME) : document.name;
+  const found = await asInPhotograph(app, await fromWire({ ...document, name }, app.model.classes), source);
+  show(app, found, `Open ${file.name}`, source, fault ? null : found);
+  if (fault) app.say(fault, { kind: "error" });
 }
 
 /** @param {App} app @param {File} file */
@@ -105,7 +117,12 @@ async function openInstances(app, file) {
   const before = app.document;
   const other = await fromWire(await api.openInstances(file, before), app.model.classes);
   if (app.document !== before) throw new Error("The layout was changed meanwhile; open the instance map again.");
-  app.apply(`Objects of ${file.name}`, (document) => replaceInstances(document, other), { select: [] });
+  const untouched = before.original && !changedRect(before.original, before);
+  const { original } = before;
+  app.apply(`Objects of ${file.name}`, (document) => {
+    const after = replaceInstances(document, other);
+    return untouched ? { ...after, original: original && replaceInstances(original, other) } : after;
+  }, { select: [] });
   app.say(`The layout now has the ${other.objects.length} objects of ${file.name}.`);
 }
 
@@ -114,9 +131,13 @@ async function openProject(app, file) {
   await showProject(app, await api.openProject(file), `Open ${file.name}`);
 }
 
-/** @param {App} app @param {{document: any, source: string|null, sentence: string, sameModel: boolean}} opened @param {string} what */
-export async function showProject(app, { document, source, sentence, sameModel }, what) {
-  show(app, await fromWire(document, app.model.classes), what, source ? blobOf(source) : null);
+/**
+ * @param {App} app
+ * @param {{document: any, source: string|null, opened: any, sentence: string, sameModel: boolean}} project @param {string} what
+ */
+export async function showProject(app, { document, source, opened, sentence, sameModel }, what) {
+  const original = opened ? await fromWire(opened, app.model.classes) : null;
+  show(app, await fromWire(document, app.model.classes), what, source ? blobOf(source) : null, original);
   if (sentence) app.say(sentence, { kind: sameModel ? "info" : "error" });
 }
 

@@ -2,6 +2,7 @@
 
 import { flat } from "../view/layout_bitmap.js";
 
+/** @import { App } from "../app.js" */
 /** @import { Document, Mask } from "../model/types.js" */
 
 /** @param {number} width @param {number} height */
@@ -27,9 +28,19 @@ export function reduced(source, most) {
   return canvas;
 }
 
-/** A small JPEG of a picture. @param {ImageBitmap} bitmap @param {number} most @returns {Promise<Blob|null>} */
-export function thumbnailBlob(bitmap, most) {
-  return new Promise((resolve) => reduced(bitmap, most).toBlob(resolve, "image/jpeg", 0.85));
+/** What the photograph pane shows, small. @param {App} app @param {number} most pixels of the longer side */
+export function seenSmall({ shown: { width, height }, pictures }, most) {
+  const share = Math.min(1, most / Math.max(width, height));
+  const canvas = canvasOf(Math.max(1, Math.round(share * width)), Math.max(1, Math.round(share * height)));
+  const drawing = context(canvas);
+  drawing.imageSmoothingQuality = "high";
+  for (const picture of pictures) drawing.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}
+
+/** The same as a JPEG. @param {App} app @param {number} most @returns {Promise<Blob|null>} */
+export function thumbnailBlob(app, most) {
+  return new Promise((resolve) => seenSmall(app, most).toBlob(resolve, "image/jpeg", 0.85));
 }
 
 /** What the layout looks like in the colours of its classes, RGBA per pixel. @param {Document} document */

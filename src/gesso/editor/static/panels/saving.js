@@ -24,9 +24,13 @@ function save(app, ending, make) {
   });
 }
 
-/** The photograph in full, with the record in it by which it can be made again. @param {App} app */
-export const savePhotograph = (app) => save(app, ".png",
-  async () => (await api.render({ document: app.document, model: app.model }, 1)).blob);
+/** The photograph in full, with the record of how it was made: the model's, or the one that is kept. @param {App} app */
+export const savePhotograph = (app) => save(app, app.keeping?.active ? "-retouched.png" : ".png", async () => {
+  if (!app.keeping?.active) return (await api.render({ document: app.document, model: app.model }, 1)).blob;
+  const { blob, touched } = await app.keeping.saved();
+  const share = `${Number((100 * touched).toPrecision(2))} % of your photograph were made anew, all else is its own pixels`;
+  return { blob, said: touched ? `: ${share}` : ": your photograph as it was, as nothing was changed that is seen" };
+});
 
 /** The layout in the values of the dataset's label files. @param {App} app */
 export const saveLabels = (app) => save(app, "-labels.png", async () => {
@@ -70,9 +74,11 @@ export const saveInstances = (app) => save(app, "-instances.png", async () => {
 export const saveProject = (app) => save(app, ".zip", async () => {
   const bytes = liveOf(app)?.settled ? app.picture?.bytes : undefined;
   try {
-    const { source } = app.document;
+    const { source, original } = app.document;
     const { bytes: most } = app.model.limits;
-    const { blob, leftOut } = await api.saveProject(await toWire(app.document), { photograph: bytes ? api.png(bytes) : null, source }, most);
+    const wires = { document: await toWire(app.document), opened: original && await toWire(original) };
+    const photograph = app.keeping?.composed?.blob ?? (bytes ? api.png(bytes) : null);
+    const { blob, leftOut } = await api.saveProject(wires, { photograph, source }, most);
     return { blob, said: leftOut.length ? without(leftOut, most) : "" };
   } catch (error) {
     if (!(error instanceof api.Unreachable)) throw error;
@@ -84,7 +90,7 @@ export const saveProject = (app) => save(app, ".zip", async () => {
 const PARTS = /** @type {const} */ ([
   [["label.png", "instance.png", "colours.png"], "the maps for other programs"],
   [["photograph.png"], "the photograph, which the editor makes again"],
-  [["source.png", "source.jpg"], "the photograph that the layout came with, so that styles cannot be taken from it again"],
+  [["source.png", "source.jpg", "opened.json"], "the photograph that the layout came with, so that styles cannot be taken from it again, nor edits be put into it"],
 ]);
 
 /** What a project lacks, and why, in words. @param {string[]} names of files @param {number} most bytes of a project */

@@ -149,7 +149,7 @@ function fromPhotograph(app) {
     if (!source) return;
     const scene = { document: app.document, model: app.model };
     try {
-      const style = await api.encodeStyle(scene, source);
+      const style = await api.encodeStyle(scene, source, true);
       perform(app, "Styles of the photograph", (document) => ({ document: dressed(document, style) }));
     } catch (error) {
       app.say(error instanceof Error ? error.message : String(error), { kind: "error" });

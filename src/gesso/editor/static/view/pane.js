@@ -18,6 +18,11 @@ export class Pane {
     this.corner = { x: 0, y: 0 };
   }
 
+  /** Caption the pane; the same text again would make the browser lay out the page. @param {string} words */
+  say(words) {
+    if (this.caption.textContent !== words) this.caption.textContent = words;
+  }
+
   get shown() {
     return this.element.offsetParent !== null;
   }

@@ -3,6 +3,7 @@
 import { css, make } from "./dom.js";
 
 /** @import { App } from "../app.js" */
+/** @import { Rendered } from "../net/live.js" */
 /** @import { View } from "./view.js" */
 
 /** @param {HTMLElement|null} container @param {App} app @param {View} view */
@@ -24,7 +25,9 @@ export function mountStatus(container, app, view) {
     say(name, found?.text ?? "");
     say(tip, app.pointers?.tool.tip() ?? "");
     const { width, height } = app.shown;
-    say(size, `${width} × ${height} · ${Math.round(100 * view.viewport.scale)} %`);
+    const { off } = /** @type {Rendered} */ (app.picture ?? {});
+    const near = typeof off === "number" ? `nearly right (about ${off.toFixed(1)} of 255 off), exact one follows · ` : "";
+    say(size, `${near}${width} × ${height} · ${Math.round(100 * view.viewport.scale)} %`);
   };
   const soon = () => {
     if (waiting) return;
@@ -32,7 +35,7 @@ export function mountStatus(container, app, view) {
     requestAnimationFrame(show);
   };
   view.watch(soon);
-  for (const event of /** @type {const} */ (["document", "preview", "selection", "tool"])) app.on(event, soon);
+  for (const event of /** @type {const} */ (["document", "preview", "selection", "tool", "picture"])) app.on(event, soon);
   addEventListener("pointermove", soon, { passive: true });
   soon();
 }

@@ -16,6 +16,8 @@ import { Divider } from "./wipe.js";
 const SETTINGS = { wipe: false, boundaries: false, opacity: 1, outlines: true };
 /** @typedef {typeof SETTINGS} Settings */
 
+const STROKE = 0.5; // opacity of the layout over the photograph as it was, while a stroke is drawn
+
 /** Build the panes within a container. @param {HTMLElement} container @param {App} app */
 export function mountView(container, app) {
   const view = new View(container, app);
@@ -55,6 +57,7 @@ export class View {
     app.on("document", () => this.show());
     app.on("preview", () => this.show());
     app.on("picture", () => this.refresh());
+    app.on("kept", () => this.#changed());
     app.on("selection", () => this.refresh("over"));
     app.on("tool", () => this.refresh("over"));
     this.show();
@@ -84,6 +87,7 @@ export class View {
   }
 
   #changed() {
+    this.#caption();
     for (const watcher of this.#watchers) watcher();
     this.refresh();
   }
@@ -202,20 +206,32 @@ export class View {
     this.#stale = { colours: this.#stale.colours && this.#live !== null, layout: false, photo: false };
   }
 
+  /** What the wipe compares with instead of the layout: the photograph as it was, where it is kept. */
+  get before() {
+    return this.settings.wipe ? this.app.keeping?.before ?? null : null;
+  }
+
+  /** Say what the panes show. */
+  #caption() {
+    const words = this.app.keeping?.words ?? "Photograph";
+    this.photo.say(words);
+    this.divider.say(words);
+    this.layout.say(this.before ? "Your photograph as it was" : "Layout");
+  }
+
   /** @param {Pane} pane */
   #drawBase(pane) {
-    const { settings, viewport } = this;
+    const { settings, viewport, before, app: { pictures } } = this;
     pane.begin(pane.base, viewport);
-    const photograph = this.app.picture?.bitmap;
     const isLayout = pane === this.layout;
-    if (photograph && (!isLayout || settings.opacity < 1)) pane.draw(photograph, viewport, { smooth: true });
+    const photograph = (from = 0) => pictures.forEach((picture) => pane.draw(picture, viewport, { smooth: true, from }));
+    if (!isLayout || settings.opacity < 1) photograph();
     if (isLayout) {
-      pane.draw(this.bitmap.canvas, viewport, { alpha: settings.opacity });
+      if (before) pane.draw(before, viewport, { smooth: true });
+      if (!before || this.#live) pane.draw(this.bitmap.canvas, viewport, { alpha: before ? STROKE : settings.opacity });
       if (settings.boundaries) this.#drawBoundaries(pane.base);
     }
-    if (isLayout && settings.wipe && photograph) {
-      pane.draw(photograph, viewport, { smooth: true, from: this.divider.position });
-    }
+    if (isLayout && settings.wipe) photograph(this.divider.position);
     if (this.#overlay && (!isLayout || settings.wipe)) {
       pane.draw(this.#overlay, viewport, { from: isLayout ? this.divider.position : 0 });
     }

@@ -1,4 +1,4 @@
-// The line between before and after: what is left of it shows the layout, what is right of it the photograph.
+// The line between before and after: what is left of it shows the layout (or the photograph as it was), what is right of it the photograph.
 
 /** @import { Pane } from "./pane.js" */
 
@@ -23,6 +23,11 @@ export class Divider {
   /** The divider's column in the pane. */
   get position() {
     return this.share * this.pane.width;
+  }
+
+  /** What is right of it. @param {string} words */
+  say(words) {
+    if (this.after.textContent !== words) this.after.textContent = words;
   }
 
   /** @param {boolean} is */
