@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import threading
 import time
@@ -13,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from torch import Tensor
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -23,6 +25,7 @@ from gesso.editor.segmenting import Reader
 from gesso.editor.server import create_app
 from gesso.errors import ConfigError
 from gesso.evaluate.faithfulness import faithfulness
+from gesso.serving import http_server
 from gesso.synthesis.segmenter import PhotoSegmenter
 from gesso.synthesis.synthesizer import Synthesizer
 from served import LIMITS, LOCAL, Held, address_of, fields, png, served, start, stopped
@@ -309,6 +312,22 @@ def test_ctrl_c_ends_a_render_in_flight_with_a_sentence_and_no_traceback(model_f
     asking.join()
     assert "Cancel" not in said and "Exception" not in said, said
     assert CLOSING in [asking.answers.get_nowait() for _ in range(3)]
+
+
+def test_a_server_leaves_the_logging_of_its_process_alone() -> None:
+    """A new configuration closes all handlers; absl's, which TensorBoard brings, closes the stream of the terminal."""
+
+    class Closable(logging.Handler):
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+            super().close()
+
+    handler = Closable()
+    http_server(FastAPI())
+    assert not handler.closed
+    handler.close()
 
 
 def test_an_application_ends_with_its_threads_and_can_be_served_again(synthesizer: Synthesizer) -> None:

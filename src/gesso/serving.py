@@ -82,6 +82,9 @@ class _Server(uvicorn.Server):
 def http_server(app: Any, ending: Callable[[], None] = lambda: None, **settings: Any) -> uvicorn.Server:
     """uvicorn, quiet, and without websockets if `settings` (those of uvicorn.Config) do not say otherwise.
 
+    It leaves the logging of this process as it is: a new configuration closes every handler there is, and handlers of
+    other libraries (absl, which TensorBoard brings) then close the terminal's stream.
+
     Args:
         app: What answers.
         ending: Called as soon as the server is told to end, before it waits for requests that are being answered.
@@ -93,6 +96,7 @@ def http_server(app: Any, ending: Callable[[], None] = lambda: None, **settings:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        log_config=None,
         **{"ws": "none", "log_level": "warning", **settings},
     )
     return _Server(config, ending)
