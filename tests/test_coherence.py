@@ -69,8 +69,16 @@ def test_what_was_chosen_for_the_leading_class_leads(space: StyleSpace) -> None:
     for mode, road in ((0, 0.3), (1, 0.4)):
         for style in (Style(classes={"sky": mode}), Style(instances={f"sky:{SKY}": mode})):
             assert all(first(style, LIGHT, space, seed)[ROAD, ROAD] == road for seed in range(20))
-    free = Style(classes={"sky": (0.0, 0.0, 0.0)})  # a photograph's own sky says nothing about modes
-    assert {first(free, LIGHT, space, seed)[ROAD, ROAD] for seed in range(20)} == {0.3, 0.4}
+
+
+@pytest.mark.parametrize(("sky", "road"), [(0.14, 0.3), (0.16, 0.4)])
+def test_the_sky_of_a_photograph_leads_by_the_mode_that_it_is_nearest_to(
+    space: StyleSpace, sky: float, road: float
+) -> None:
+    for style in (Style(classes={"sky": (sky, 0, 0)}), Style(instances={f"sky:{SKY}": (sky, 0, 0)})):
+        drawn = [first(style, LIGHT, space, seed) for seed in range(20)]
+        assert {found[ROAD, ROAD] for found in drawn} == {road}
+        assert [found[SKY, SKY] for found in drawn] == pytest.approx([sky] * 20), "and is worn as it is"
 
 
 def test_no_style_depends_on_what_else_is_there(space: StyleSpace) -> None:

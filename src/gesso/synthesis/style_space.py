@@ -211,9 +211,9 @@ def resolve(style: Style, objects: Sequence[ObjectKey], space: StyleSpace, seed:
 
     A choice for the object wins over one for its class. Without either, one of the modes of its class is drawn from (seed, class,
     id) and the mode of the leading class, so that no object's style depends on what else is there. That mode is what was chosen
-    for the leading class, or drawn as well; the others are drawn as often as photographs show them together with it
-    (`gesso.synthesis.coherence`). Where nobody counted what goes together, each mode is as likely as the others, as published.
-    Where the class has no clusters the vector is zero, the middle of its range.
+    for the leading class (of a vector, the mode nearest to it), or drawn as well; the others are drawn as often as photographs
+    show them together with it (`gesso.synthesis.coherence`). Where nobody counted what goes together, each mode is as likely
+    as the others, as published. Where the class has no clusters the vector is zero, the middle of its range.
 
     Args:
         style: What was chosen.
@@ -237,14 +237,20 @@ def resolve(style: Style, objects: Sequence[ObjectKey], space: StyleSpace, seed:
 
 
 def _leading_mode(style: Style, space: StyleSpace, seed: int) -> int | None:
-    """The mode of the leading class: chosen for all of it, or for an object of it, or drawn; None where no class leads."""
+    """The mode of the leading class: chosen for an object of it, or for all of it, or drawn; None where no class leads.
+
+    Of a vector, such as a photograph's own, it is the mode nearest to it.
+    """
     if space.leader is None or space.leader not in space.modes:
         return None
-    name = space.class_name(space.leader)
+    name, modes = space.class_name(space.leader), space.modes[space.leader]
     chosen = [choice for owner, choice in style.instances.items() if owner.rpartition(":")[0] == name]
-    chosen.append(style.classes.get(name, ()))
-    modes = (choice for choice in chosen if isinstance(choice, int))
-    return next(modes, int(_random(seed, space.leader).integers(len(space.modes[space.leader]))))
+    chosen += [style.classes[name]] if name in style.classes else []
+    if not chosen:
+        return int(_random(seed, space.leader).integers(len(modes)))
+    if isinstance(chosen[0], int):
+        return chosen[0]
+    return int(np.square(modes.vectors - np.array(chosen[0])).sum(axis=1).argmin())
 
 
 def _random(*parts: int) -> np.random.Generator:
