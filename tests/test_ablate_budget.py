@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from gesso import train_log
@@ -136,7 +137,9 @@ def test_the_command_says_that_the_time_is_over(gesso: Any, tiny_dataset: Path, 
     words = ["train", tiny_dataset, "--out", tmp_path / "run", "--device", "cpu", *tiny_flags(epochs=9999)]
     ended = gesso(*words, "--minutes", "0.005")
     assert ended.code == 0, ended.err
-    assert "the minutes are spent; give more to go on after" in ended.out
+    assert (
+        "the 0.005 minutes are spent, which --minutes counts over all attempts; give more to go on after" in ended.out
+    )
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
@@ -154,3 +157,26 @@ def test_minutes_left_are_those_of_what_ends_first(time: Time, tmp_path: Path, l
     log.close()
     assert said in told.getvalue()
     assert f"{1 if limit == 120 else 99} min left" in told.getvalue()
+
+
+def test_a_narrow_terminal_loses_losses_before_the_time_that_is_left(time: Time, tmp_path: Path) -> None:
+    for width, whole in ((200, True), (80, False)):
+        shown = io.StringIO()
+        log = RunLog(tmp_path / str(width), 0, 1000, Console(file=shown, width=width, force_terminal=True))
+        log._show(10, "G_gan 1.000  G_features 2.000  D_real 3.000", "1.25 images/s")
+        text = "".join(segment.text for segment in Console(width=width).render(log._bar.get_renderable()))
+        log.close()
+        assert "10/1000" in text and "1.25 images/s" in text and "-:--:--" in text, "how far, how fast, how long yet"
+        assert ("D_real 3.000" in text) == whole
+
+
+def test_slow_steps_do_not_keep_people_waiting_for_a_line(time: Time, tmp_path: Path) -> None:
+    log = RunLog(tmp_path, 0, 1000, None)
+    time.now += 29.0
+    assert not log.is_due
+    time.now += 1.0
+    assert log.is_due
+    log.add({"G": torch.tensor(1.0)}, 1, 30.0)
+    log.flush(1, {})
+    assert not log.is_due, "there is one now"
+    log.close()

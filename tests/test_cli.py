@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from safetensors.torch import load_file, save_file
 from gesso.checkpoints import load_model, read_info, save_model, states
 from gesso.cli import COMMANDS, main
 from gesso.cli.train import Settings, resolve
+from gesso.cli.train_plan import unstretched
 from gesso.data.spaces import published
 from gesso.errors import DataError
-from gesso.recipes import RECIPES
+from gesso.recipes import RECIPES, pix2pixhd
 from gesso.synthesis.synthesizer import load, read_record
 from support import Ended, refused
 from training_script import tiny_flags
@@ -573,6 +575,39 @@ def test_layouts_of_another_space_are_not_misread(
     published("facades").save(data / "labels.json")
     ended = gesso("generate", trained / "model.safetensors", data, "--out", tmp_path / "out")
     refused(ended, "label space facades", data)
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [
+        ((240, 320), (160, 208)),
+        ((1080, 1920), None),  # nearly the 1:2 of the preset
+        ((300, 300), (176, 176)),
+        ((320, 240), (208, 160)),
+        ((3, 3000), (16, 5728)),  # no side is less than a few pixels
+    ],
+)
+def test_a_size_that_keeps_the_shape_of_photographs(size: tuple[int, int], kept: tuple[int, int] | None) -> None:
+    config = pix2pixhd.Config(resize="fixed", height=128, width=256)
+    assert unstretched(config, size) == kept
+    assert unstretched(config.model_copy(update={"resize": "none", "height": None, "width": None}), size) is None
+    assert unstretched(config.model_copy(update={"crop": (64, 64)}), size) is None
+
+
+def test_stretching_is_said_with_the_size_that_avoids_it(gesso: Any, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for kind, mode in (("images", "RGB"), ("labels", "L")):
+            (tmp_path / split / kind).mkdir(parents=True)
+            Image.new(mode, (64, 48)).save(tmp_path / split / kind / "a.png")
+    assert gesso("doctor", tmp_path, "--write-labels").code == 0
+    command = json.loads(gesso("doctor", tmp_path, "--json").out)["train_command"]
+    assert "--preset pix2pixhd-small --height 160 --width 208 --out run" in command
+    plain = gesso("train", tmp_path, "--preset", "pix2pixhd-small", "--dry-run", "--out", tmp_path / "run")
+    assert (
+        "64 pixels wide and 48 high, are stretched to 256 by 128: --height 160 --width 208 keeps that shape"
+        in plain.out
+    )
+    assert "stretched" not in gesso(*shlex.split(command)[1:-2], "--dry-run", "--out", tmp_path / "run").out
 
 
 def test_the_doctor_also_sees_held_out_samples(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:

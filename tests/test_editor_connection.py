@@ -38,9 +38,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 # ------------------------------------------------------------------------------------------------------------- drafts
 
 
+# Resolves when the page has its drafts open.
+OPENED = "async () => { await (await import('/net/autosave.js')).autosaveOf(window.gesso).found; }"
+
+
 def test_a_reload_goes_on_where_one_was(context: BrowserContext, address: str) -> None:
     page = start(context, address)
-    page.wait_for_function("async () => (await indexedDB.databases()).length")  # a new browser makes it at leisure
+    page.evaluate(OPENED)  # a new browser makes its database at leisure
     row(page, f"car {LEFT}").click()
     press(page, "Delete (Del)")
     photo = look(page)

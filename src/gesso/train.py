@@ -217,7 +217,7 @@ def _loop(session: Session, first: int, last: int, clock: Clock, log: RunLog | N
         end, new = step == last or _is_over(session.fabric, clock), step > first or step == 0
         show = new and (step % config.sample_every == 0 or end)
         store = (new and step > 0 and step % config.save_every == 0) or end
-        if log and (show or store or step % config.log_every == 0):
+        if log and (show or store or step % config.log_every == 0 or log.is_due):
             log.flush(step, {"epoch": session.epoch(step), **_rates(session)})
         with clock.stopped():
             if log and show:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -96,8 +97,8 @@ class RunLog:
         for line in self._lines():
             self._parting.see(int(line["step"]), line)
         self._count = 0
-        self._first = step
-        self._started = self._last_line = time.perf_counter()
+        self._first = self._flushed = step
+        self._started = self._last_line = self._last_flush = time.perf_counter()
         self.photographs = 0
         self.busy = 0.0  # seconds inside training steps
         self._console = console
@@ -114,6 +115,12 @@ class RunLog:
         self._count += 1
         self.photographs += photographs
         self.busy += seconds
+        self._bar.update(self._task, completed=self._progress_at(self._flushed + self._count)[1])
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last line is so long ago that people wait for one: steps of some seconds do not make them wait for 20."""
+        return time.perf_counter() - self._last_flush >= PLAIN_SECONDS
 
     def flush(self, step: int, extra: Mapping[str, float]) -> None:
         """Write the mean losses and monitors since the last line.
@@ -123,6 +130,7 @@ class RunLog:
         """
         if not self._count:
             return
+        self._flushed, self._last_flush = step, time.perf_counter()
         means = {name: float(value) / self._count for name, value in self._sums.items()}
         self._sums, count, self._count = {}, self._count, 0
         if bad := [name for name, value in means.items() if not math.isfinite(value)]:
@@ -231,6 +239,7 @@ def _step_of(line: str) -> int | None:
 
 
 def _progress(console: Console | None) -> Progress:
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # what is left of the terminal's width, if anything is
     columns: list[Any] = [
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=20),
@@ -239,6 +248,7 @@ def _progress(console: Console | None) -> Progress:
         TextColumn("/"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[speed]}"),
-        TextColumn("{task.fields[losses]}", style="dim"),
+        TextColumn("{task.fields[losses]}", style="dim", table_column=rest),
     ]
-    return Progress(*columns, console=console, disable=console is None or not console.is_terminal, transient=True)
+    hidden = console is None or not console.is_terminal
+    return Progress(*columns, console=console, disable=hidden, transient=True, expand=True)

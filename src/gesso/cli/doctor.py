@@ -57,8 +57,9 @@ def doctor(
         report = _write_labels(report, listing, console)
     held_out = _examine_held_out(data, flags, split, report, console)
     sound = report.ok and (held_out is None or held_out.ok)
-    command = train_command(data, flags, split, preset) if sound and report.photographs else None
-    plan = _plan(report, listing, preset) if command else {}
+    size = _size(report, preset)
+    command = train_command(data, flags, split, preset, size) if sound and report.photographs else None
+    plan = _plan(report, listing, preset, size) if command else {}
     if json:
         validation = held_out.to_json() if held_out else None
         print(
@@ -105,8 +106,8 @@ def _examine_held_out(
     return _examine(replace(listing, space=report.space) if not report.proposed else listing, console)
 
 
-def train_command(data: Path | None, flags: DataFlags, split: str, preset: str) -> str:
-    """The command that trains on what was examined."""
+def train_command(data: Path | None, flags: DataFlags, split: str, preset: str, size: dict[str, int]) -> str:
+    """The command that trains on what was examined, at another size than the preset's where that would stretch pictures."""
     words = ["gesso", "train", *([str(data)] if data else [])]
     for name in ("labels", "images", "instances", "sources", "space"):
         value = getattr(flags, name)
@@ -115,10 +116,20 @@ def train_command(data: Path | None, flags: DataFlags, split: str, preset: str) 
     words += ["--input", flags.input] if flags.input and flags.input != "auto" else []
     words += ["--split", split] if split != "train" else []
     words += ["--convention", flags.convention] if flags.convention and flags.convention != "auto" else []
-    return shlex.join([*words, "--preset", preset, "--out", "run"])
+    words += ["--preset", preset, *(word for name, value in size.items() for word in (f"--{name}", str(value)))]
+    return shlex.join([*words, "--out", "run"])
 
 
-def _plan(report: Report, listing: Listing, preset: str) -> dict[str, Any]:
+def _size(report: Report, preset: str) -> dict[str, int]:
+    """Height and width that keep the shape of the pictures, where those of the preset do not."""
+    from gesso.cli.train import resolve
+    from gesso.cli.train_plan import unstretched
+
+    better = unstretched(resolve(preset, {}, None)[1], report.median_size) if report.median_size else None
+    return dict(zip(("height", "width"), better, strict=True)) if better else {}
+
+
+def _plan(report: Report, listing: Listing, preset: str, size: dict[str, int]) -> dict[str, Any]:
     """Memory and time of one training step with a preset; empty where that cannot be told."""
     from dataclasses import replace
 
@@ -127,17 +138,17 @@ def _plan(report: Report, listing: Listing, preset: str) -> dict[str, Any]:
     from gesso.devices import choose_device
     from gesso.estimates import estimate
 
-    recipe, config = resolve(preset, {}, None)
+    recipe, config = resolve(preset, dict(size), None)
     if report.median_size is None:
         return {}
     semantics = find_semantics(replace(listing, space=report.space), config)
     keep = Preprocessing(
         resize=config.resize, height=config.height, width=config.width, multiple=recipe.multiple(config)
     )
-    size = config.crop or keep.plan(report.median_size).padded
-    guess = estimate(recipe, config, semantics, size, device=choose_device("auto"))
+    seen = config.crop or keep.plan(report.median_size).padded
+    guess = estimate(recipe, config, semantics, seen, device=choose_device("auto"))
     return {
-        "size": list(size),
+        "size": list(seen),
         "memory_bytes": guess.memory,
         "seconds_per_step": guess.seconds,
         "parameters": guess.parameters,
@@ -149,7 +160,9 @@ def _show_plan(plan: dict[str, Any], preset: str, command: str, console: Console
         height, width = plan["size"]
         seconds = f", {plan['seconds_per_step']:.2f} s per step on this machine" if plan["seconds_per_step"] else ""
         memory = plan["memory_bytes"] / 2**30
-        console.print(f"{preset} at {height}x{width}: about {memory:.1f} GiB of memory{seconds}.", soft_wrap=True)
+        console.print(
+            f"{preset}, {width} wide and {height} high: about {memory:.1f} GiB of memory{seconds}.", soft_wrap=True
+        )
     console.print("Train with:", style="bold")
     console.print(f"  {command}", soft_wrap=True, markup=False, highlight=False)
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from gesso.cli.common import DEFAULT_PRESET, Data, DataFlags, open_listing, require_space, say_components
 from gesso.cli.train_class_map import read_class_map
-from gesso.cli.train_plan import check_padding, refuse_what_cannot_fit, show_plan
+from gesso.cli.train_plan import check_padding, refuse_what_cannot_fit, say_stretching, show_plan
 from gesso.errors import ConfigError, DataError
 from gesso.launch import read_srun
 from gesso.recipes import RECIPES
@@ -124,6 +124,7 @@ def train(
     learning = open_data(recipe, resolved, data, flags, split, val_split, held_out)
     say_components(learning.training, console)
     check_padding(recipe, resolved, learning, console)
+    say_stretching(resolved, learning, console)
     if dry_run:
         show_plan(recipe, resolved, learning, out, device, console)
         return
@@ -132,9 +133,11 @@ def train(
     refuse_what_cannot_fit(recipe, resolved, learning, device, console)
     budget = None if minutes is None else minutes * 60
     result = fit(recipe, resolved, learning, out, device=device, console=console, stop_at=stop_at, budget=budget)
-    spent = budget is not None and result.seconds >= budget
-    more = "the minutes are spent; give more to go on" if spent else "stopped; run the same command again to go on"
-    state = "finished" if result.finished else more
+    state = "stopped; run the same command again to go on"
+    if result.finished:
+        state = "finished"
+    elif budget is not None and result.seconds >= budget:
+        state = f"the {minutes:g} minutes are spent, which --minutes counts over all attempts; give more to go on"
     told = f"{state} after {result.step} steps; the model is {out / 'model.safetensors'}{_best(result.best)}"
     console.print(told, soft_wrap=True, markup=False, emoji=False)
 

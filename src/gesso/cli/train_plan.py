@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MUCH = 2  # times the pixels of a picture that its padding may make of it without a word
 ABSURD = 16  # times that are refused, unless so few pixels come of it that they cost nothing
 HARMLESS = 2048 * 2048
+STRETCHED = 1.15  # times that a picture may become wider or narrower without a word
+ROUND = 16  # sizes that are proposed are multiples of it
 
 
 def refuse_what_cannot_fit(
@@ -66,6 +69,35 @@ def check_padding(recipe: Recipe, config: TrainingConfig, data: TrainingData, co
         "pictures, waste less.",
         soft_wrap=True,
     )
+
+
+def unstretched(config: TrainingConfig, size: tuple[int, int]) -> tuple[int, int] | None:
+    """A size with the shape of a picture and as many pixels as the settings ask for; None where they do not stretch it.
+
+    Args:
+        config: Settings; only those that resize to one height and width, without a crop, are judged.
+        size: (height, width) of the picture in pixels.
+    """
+    if config.resize != "fixed" or config.crop or not (config.height and config.width):
+        return None
+    stretch = config.width / config.height * size[0] / size[1]
+    if max(stretch, 1 / stretch) < STRETCHED:
+        return None
+    high, wide = (math.sqrt(config.height * config.width * ratio) for ratio in (size[0] / size[1], size[1] / size[0]))
+    return max(ROUND, ROUND * round(high / ROUND)), max(ROUND, ROUND * round(wide / ROUND))
+
+
+def say_stretching(config: TrainingConfig, data: TrainingData, console: Console) -> None:
+    """Say where photographs lose their shape, and the size that keeps it."""
+    if config.resize != "fixed":
+        return
+    raw = _geometry(data, console)[1]
+    if better := unstretched(config, raw):
+        console.print(
+            f"Photographs, the first one {raw[1]} pixels wide and {raw[0]} high, are stretched to {config.width} by "
+            f"{config.height}: --height {better[0]} --width {better[1]} keeps that shape, and costs as much.",
+            soft_wrap=True,
+        )
 
 
 def _size(data: TrainingData, console: Console) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import { fromWire, toWire } from "../model/document.js";
 import { thumbnailBlob } from "../panels/pictures.js";
+import { readAhead, restored, stored } from "./blobs.js";
 import { Drafts } from "./drafts.js";
 
 /** @import { App } from "../app.js" */
@@ -70,10 +71,10 @@ export class Autosave {
 
   /** Go on with a draft. Its objects get keys of this session. @param {Draft} draft */
   async resume(draft) {
-    const document = await fromWire(await toWire(draft.document), this.app.model.classes);
     const { source = null, original: found = null } = draft.document; // drafts of earlier versions have none
+    const document = await fromWire(await toWire({ ...draft.document, source: null }), this.app.model.classes);
     const original = found && await fromWire(await toWire(found), this.app.model.classes);
-    this.app.replaceDocument({ ...document, source, original }, { keepHistory: !this.app.empty, what: "Continue" });
+    this.app.replaceDocument({ ...document, source: restored(source), original }, { keepHistory: !this.app.empty, what: "Continue" });
     this.#resumed = draft;
     this.app.say("Continued where you left off.");
   }
@@ -81,6 +82,7 @@ export class Autosave {
   #changed() {
     if (this.app.empty) return;
     const now = performance.now();
+    void readAhead(this.app.document.source);
     if (!this.#dirty) this.#since = now;
     this.#dirty = true;
     clearTimeout(this.#timer);
@@ -90,7 +92,7 @@ export class Autosave {
   async #picture() {
     if (this.app.picture?.document !== this.app.document || this.app.empty) return;
     const first = this.#thumbnail === null;
-    this.#thumbnail = await thumbnailBlob(this.app, THUMBNAIL);
+    this.#thumbnail = await readAhead(await thumbnailBlob(this.app, THUMBNAIL));
     if (first) this.#changed(); // the draft was written without one
   }
 
@@ -101,11 +103,13 @@ export class Autosave {
     this.#dirty = false;
     const { document, model } = this.app;
     const { hash, classes } = model;
+    const { original } = document;
     try {
       const key = `${hash}:${this.#key}`;
       if (!this.#drafts.isOpen) await this.#drafts.open();
       await this.#drafts.save({
-        key, version: 1, hash, classes, saved: Date.now(), name: document.name, thumbnail: this.#thumbnail, document,
+        key, version: 1, hash, classes, saved: Date.now(), name: document.name, thumbnail: stored(this.#thumbnail),
+        document: { ...document, source: stored(document.source), original: original && { ...original, source: null } },
       });
       this.#worked();
       await this.#replaced();

@@ -3,10 +3,11 @@
 import { sameClasses } from "./classes.js";
 
 /** @import { Class, Document } from "../model/types.js" */
+/** @import { Stored } from "./blobs.js" */
 /**
- * A painting as it was left. The document is stored as it is, typed arrays and all.
- * @typedef {{key: string, version: 1, hash: string, classes: Class[], saved: number, name: string, thumbnail: Blob|null,
- *   document: Document}} Draft
+ * A painting as it was left. The document is stored as it is, typed arrays and all, but for its photograph.
+ * @typedef {{key: string, version: 1, hash: string, classes: Class[], saved: number, name: string, thumbnail: Stored|Blob|null,
+ *   document: Omit<Document, "source"> & {source: Stored|Blob|null}}} Draft
  */
 
 const DATABASE = "gesso-editor";

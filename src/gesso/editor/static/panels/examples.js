@@ -3,6 +3,7 @@
 import { fromWire } from "../model/document.js";
 import * as api from "../net/api.js";
 import { autosaveOf } from "../net/autosave.js";
+import { restored } from "../net/blobs.js";
 import { asInPhotograph } from "./dressing.js";
 import { button, iconButton, make } from "./elements.js";
 import { chooseFile } from "./file_choice.js";
@@ -97,8 +98,9 @@ function exampleCard({ name, thumbnail, width, height, fault }, start) {
 /** @param {App} app @param {Draft} draft */
 function draftCard(app, draft) {
   const picture = make("img", { alt: "" });
-  if (draft.thumbnail) {
-    const address = URL.createObjectURL(draft.thumbnail);
+  const thumbnail = restored(draft.thumbnail);
+  if (thumbnail) {
+    const address = URL.createObjectURL(thumbnail);
     picture.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
     picture.src = address;
   }

@@ -45,7 +45,7 @@ export class Strip {
     const choice = chosen(this.app, target);
     for (const [mode, tile] of this.#tiles) press(tile, mode === -1 ? choice === null : choice === mode);
     for (const [mode, tile] of this.#tiles) {
-      if (mode >= 0) tile.onclick = () => choose(this.app, target, mode, `style ${mode + 1}`);
+      if (mode >= 0) tile.onclick = () => choose(this.app, target, mode, `style ${mode}`);
       else tile.onclick = () => choose(this.app, target, null, "style by chance");
     }
     this.#render(target);
@@ -57,8 +57,8 @@ export class Strip {
     this.element.setAttribute("aria-label", `Styles of ${target.name}`);
     const chance = make("button", { type: "button", class: "thumb chance", title: "Leave it to chance" }, drawn("dice"), "Chance");
     const tiles = Array.from({ length: count }, (_, mode) => make("button", {
-      type: "button", class: "thumb waiting", "aria-label": `Style ${mode + 1} of ${target.name}`, title: `Style ${mode + 1}`,
-    }, make("img", { alt: "" }), make("span", { class: "number" }, String(mode + 1))));
+      type: "button", class: "thumb waiting", "aria-label": `Style ${mode} of ${target.name}`, title: `Style ${mode}`,
+    }, make("img", { alt: "" }), make("span", { class: "number" }, String(mode))));
     this.#tiles = new Map([[-1, chance], ...tiles.map((tile, mode) => /** @type {const} */ ([mode, tile]))]);
     this.element.replaceChildren(chance, ...tiles);
   }
