@@ -584,14 +584,44 @@ def test_layouts_of_another_space_are_not_misread(
         ((1080, 1920), None),  # nearly the 1:2 of the preset
         ((300, 300), (176, 176)),
         ((320, 240), (208, 160)),
-        ((3, 3000), (16, 5728)),  # no side is less than a few pixels
+        ((3, 3000), None),  # no size of multiples of 16 with so many pixels has that shape
     ],
 )
 def test_a_size_that_keeps_the_shape_of_photographs(size: tuple[int, int], kept: tuple[int, int] | None) -> None:
     config = pix2pixhd.Config(resize="fixed", height=128, width=256)
-    assert unstretched(config, size) == kept
-    assert unstretched(config.model_copy(update={"resize": "none", "height": None, "width": None}), size) is None
-    assert unstretched(config.model_copy(update={"crop": (64, 64)}), size) is None
+    assert unstretched(pix2pixhd, config, size) == kept
+    if kept:
+        taken = config.model_copy(update={"height": kept[0], "width": kept[1]})
+        assert unstretched(pix2pixhd, taken, size) is None, "who follows the advice is left alone"
+    assert (
+        unstretched(pix2pixhd, config.model_copy(update={"resize": "none", "height": None, "width": None}), size)
+        is None
+    )
+    assert unstretched(pix2pixhd, config.model_copy(update={"crop": (64, 64)}), size) is None
+
+
+@pytest.mark.parametrize(
+    "preset", ["pix2pix-small", "pix2pix-edges2shoes", "spade-small", "spade-cityscapes", "pix2pixhd-few"]
+)
+@pytest.mark.parametrize("size", [(240, 320), (240, 480), (240, 560), (320, 240), (480, 480), (1080, 1920)])
+def test_the_size_proposed_is_one_that_the_networks_take(preset: str, size: tuple[int, int]) -> None:
+    recipe, config = resolve(preset, {}, None)
+    if (better := unstretched(recipe, config, size)) is None:
+        return
+    multiple = recipe.multiple(config)
+    asked = np.prod([-(-side // multiple) * multiple for side in (config.height or 0, config.width or 0)])
+    assert better[0] % multiple == better[1] % multiple == 0
+    assert better[0] * better[1] <= 1.5 * asked, "it costs about as much"
+    assert unstretched(recipe, config.model_copy(update={"height": better[0], "width": better[1]}), size) is None
+
+
+def test_the_doctor_proposes_no_size_where_photographs_have_many_shapes(gesso: Any, tmp_path: Path) -> None:
+    for number, size in enumerate([(64, 48), (48, 64), (96, 32), (32, 96)]):
+        for kind, mode in (("images", "RGB"), ("labels", "L")):
+            (tmp_path / "train" / kind).mkdir(parents=True, exist_ok=True)
+            Image.new(mode, size).save(tmp_path / "train" / kind / f"{number}.png")
+    assert gesso("doctor", tmp_path, "--write-labels").code == 0
+    assert "--height" not in json.loads(gesso("doctor", tmp_path, "--json").out)["train_command"]
 
 
 def test_stretching_is_said_with_the_size_that_avoids_it(gesso: Any, tmp_path: Path) -> None:
@@ -604,8 +634,7 @@ def test_stretching_is_said_with_the_size_that_avoids_it(gesso: Any, tmp_path: P
     assert "--preset pix2pixhd-small --height 160 --width 208 --out run" in command
     plain = gesso("train", tmp_path, "--preset", "pix2pixhd-small", "--dry-run", "--out", tmp_path / "run")
     assert (
-        "64 pixels wide and 48 high, are stretched to 256 by 128: --height 160 --width 208 keeps that shape"
-        in plain.out
+        "64 pixels wide and 48 high, is stretched to 256 by 128. --height 160 --width 208 keeps its shape" in plain.out
     )
     assert "stretched" not in gesso(*shlex.split(command)[1:-2], "--dry-run", "--out", tmp_path / "run").out
 

@@ -67,8 +67,12 @@ def test_what_is_frequent_is_drawn_often(space: StyleSpace) -> None:
 
 def test_what_was_chosen_for_the_leading_class_leads(space: StyleSpace) -> None:
     for mode, road in ((0, 0.3), (1, 0.4)):
-        for style in (Style(classes={"sky": mode}), Style(instances={f"sky:{SKY}": mode})):
-            assert all(first(style, LIGHT, space, seed)[ROAD, ROAD] == road for seed in range(20))
+        for style in (
+            Style(classes={"sky": mode}),
+            Style(instances={f"sky:{SKY}": mode}),
+            Style(instances={str(SKY): mode}),
+        ):
+            assert all(first(style, LIGHT[:2], space, seed)[ROAD, ROAD] == road for seed in range(20))
 
 
 @pytest.mark.parametrize(("sky", "road"), [(0.14, 0.3), (0.16, 0.4)])

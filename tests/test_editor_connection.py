@@ -54,6 +54,60 @@ def test_a_reload_goes_on_where_one_was(context: BrowserContext, address: str) -
     assert (look(page) == photo).all()
 
 
+# A photograph that is too large to be stored in a moment, as the one that the layout came with.
+LAID = """() => {
+    const bytes = new Uint8Array(3_000_000).map((_, at) => at * at);
+    gesso.replaceDocument({ ...gesso.document, source: new Blob([bytes], { type: "image/png" }) });
+}"""
+WHAT_CAME_BACK = """async () => {
+    const { source } = gesso.document;
+    const bytes = new Uint8Array(await source.arrayBuffer());
+    return [source.type, bytes.length, bytes[2_999_999]];
+}"""
+
+
+@pytest.mark.parametrize("rest", [0, 1500])
+def test_a_photograph_is_kept_with_what_was_painted(context: BrowserContext, address: str, rest: int) -> None:
+    """Closed at once it is stored as bytes, which takes no time; closed later it was stored as it is."""
+    page = start(context, address)
+    page.evaluate(OPENED)
+    page.evaluate(LAID)
+    page.wait_for_timeout(1500)  # the photograph has been there for a while
+    row(page, f"car {LEFT}").click()
+    press(page, "Delete (Del)")
+    page.wait_for_timeout(rest)
+    page.reload()
+    page.locator(".card.draft").click()
+    expect(page.locator(".objects li")).to_have_count(2)
+    assert page.evaluate(WHAT_CAME_BACK) == ["image/png", 3_000_000, 2_999_999**2 % 256]
+
+
+# What is in the newest draft that is written as the page goes away, right after a change.
+LEFT_BEHIND = """async () => {
+    gesso.replaceDocument({ ...gesso.document });
+    dispatchEvent(new Event("pagehide"));
+    const answer = (request) => new Promise((resolve, reject) => {
+        request.onsuccess = () => resolve(request.result);
+        request.onerror = () => reject(request.error);
+    });
+    const database = await answer(indexedDB.open("gesso-editor", 1));
+    const all = await answer(database.transaction("drafts").objectStore("drafts").getAll());
+    database.close();
+    const { document: { source }, thumbnail } = all.sort((one, other) => other.saved - one.saved)[0];
+    return [source, thumbnail].map((kept) => [kept instanceof Blob, kept.type, kept.bytes?.byteLength > 100]);
+}"""
+
+
+def test_a_page_that_goes_away_leaves_bytes(context: BrowserContext, address: str) -> None:
+    """Blobs take the browser longer than the page lives."""
+    page = start(context, address)
+    page.evaluate(OPENED)
+    page.evaluate(LAID)
+    look(page)
+    page.wait_for_timeout(1500)  # the photograph has been there for a while, and so has a thumbnail
+    assert page.evaluate(LEFT_BEHIND) == [[False, "image/png", True], [False, "image/jpeg", True]]
+
+
 def test_two_tabs_do_not_overwrite_each_other(context: BrowserContext, address: str) -> None:
     tabs = [start(context, address, example) for example in ("one", "two")]
     for page, name in zip(tabs, (f"car {LEFT}", "car 99"), strict=True):

@@ -98,7 +98,7 @@ class RunLog:
             self._parting.see(int(line["step"]), line)
         self._count = 0
         self._first = self._flushed = step
-        self._started = self._last_line = self._last_flush = time.perf_counter()
+        self._started = self._last_line = self._since = time.perf_counter()
         self.photographs = 0
         self.busy = 0.0  # seconds inside training steps
         self._console = console
@@ -112,6 +112,8 @@ class RunLog:
         """Take the losses of one step; nothing waits for the device here."""
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value
+        if not self._count:
+            self._since = time.perf_counter() - seconds
         self._count += 1
         self.photographs += photographs
         self.busy += seconds
@@ -119,8 +121,8 @@ class RunLog:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last line is so long ago that people wait for one: steps of some seconds do not make them wait for 20."""
-        return time.perf_counter() - self._last_flush >= PLAIN_SECONDS
+        """Whether steps that are in no line yet took so long that people wait for one."""
+        return self._count > 0 and time.perf_counter() - self._since >= PLAIN_SECONDS
 
     def flush(self, step: int, extra: Mapping[str, float]) -> None:
         """Write the mean losses and monitors since the last line.
@@ -130,7 +132,7 @@ class RunLog:
         """
         if not self._count:
             return
-        self._flushed, self._last_flush = step, time.perf_counter()
+        self._flushed = step
         means = {name: float(value) / self._count for name, value in self._sums.items()}
         self._sums, count, self._count = {}, self._count, 0
         if bad := [name for name, value in means.items() if not math.isfinite(value)]:

@@ -16,7 +16,7 @@ from gesso.cli.ablation_plan import Plan, changes_of, make_plan
 from gesso.cli.ablation_training import Budget, Source, open_source, train_all
 from gesso.cli.common import Data, DataFlags, open_listing, require_space, say_components
 from gesso.cli.train import Settings, find_semantics, read_config, resolve
-from gesso.cli.train_plan import check_padding, refuse_what_cannot_fit
+from gesso.cli.train_plan import check_padding, first_geometry, refuse_what_cannot_fit
 from gesso.errors import ConfigError
 from gesso.recipes.ablations import ABLATIONS, in_use
 
@@ -206,7 +206,7 @@ def _check(plan: Plan, source: Source, device: str, console: Console) -> None:
     recipe = RECIPES[plan.recipe]
     learning = open_source(source, plan.recipe, plan.base)
     say_components(learning.training, console)
-    check_padding(recipe, plan.base, learning, console)
+    check_padding(recipe, plan.base, *first_geometry(learning, console), console)
     with console.status("estimating memory"):
         for training in plan.trainings():
             if training.config.seed == plan.seeds[0]:

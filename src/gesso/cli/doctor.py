@@ -121,11 +121,15 @@ def train_command(data: Path | None, flags: DataFlags, split: str, preset: str, 
 
 
 def _size(report: Report, preset: str) -> dict[str, int]:
-    """Height and width that keep the shape of the pictures, where those of the preset do not."""
+    """Height and width that keep the shape of most pictures, where those of the preset do not."""
     from gesso.cli.train import resolve
-    from gesso.cli.train_plan import unstretched
+    from gesso.cli.train_plan import STRETCHED, unstretched
 
-    better = unstretched(resolve(preset, {}, None)[1], report.median_size) if report.median_size else None
+    if report.median_size is None:
+        return {}
+    usual, ratios = report.median_size[1] / report.median_size[0], report.aspect_ratios
+    alike = sum(count for ratio, count in ratios.items() if max(ratio / usual, usual / ratio) < STRETCHED)
+    better = unstretched(*resolve(preset, {}, None), report.median_size) if 2 * alike > sum(ratios.values()) else None
     return dict(zip(("height", "width"), better, strict=True)) if better else {}
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from gesso.cli.common import DEFAULT_PRESET, Data, DataFlags, open_listing, require_space, say_components
 from gesso.cli.train_class_map import read_class_map
-from gesso.cli.train_plan import check_padding, refuse_what_cannot_fit, say_stretching, show_plan
+from gesso.cli.train_plan import check_padding, first_geometry, refuse_what_cannot_fit, say_stretching, show_plan
 from gesso.errors import ConfigError, DataError
 from gesso.launch import read_srun
 from gesso.recipes import RECIPES
@@ -123,8 +123,10 @@ def train(
     held_out = apart if val_labels or val_sources or val_images else None
     learning = open_data(recipe, resolved, data, flags, split, val_split, held_out)
     say_components(learning.training, console)
-    check_padding(recipe, resolved, learning, console)
-    say_stretching(resolved, learning, console)
+    geometry, raw = first_geometry(learning, console)
+    check_padding(recipe, resolved, geometry, raw, console)
+    if not (out / "config.json").exists():  # a run that goes on keeps its size
+        say_stretching(recipe, resolved, raw, console)
     if dry_run:
         show_plan(recipe, resolved, learning, out, device, console)
         return
@@ -137,7 +139,7 @@ def train(
     if result.finished:
         state = "finished"
     elif budget is not None and result.seconds >= budget:
-        state = f"the {minutes:g} minutes are spent, which --minutes counts over all attempts; give more to go on"
+        state = f"the {minutes:g} minutes are spent, which count all attempts; give more to go on"
     told = f"{state} after {result.step} steps; the model is {out / 'model.safetensors'}{_best(result.best)}"
     console.print(told, soft_wrap=True, markup=False, emoji=False)
 

@@ -25,6 +25,7 @@ MUCH = 2  # times the pixels of a picture that its padding may make of it withou
 ABSURD = 16  # times that are refused, unless so few pixels come of it that they cost nothing
 HARMLESS = 2048 * 2048
 STRETCHED = 1.15  # times that a picture may become wider or narrower without a word
+DEARER = 1.5  # times the pixels that a size may have which is proposed in the place of another
 ROUND = 16  # sizes that are proposed are multiples of it
 
 
@@ -47,13 +48,21 @@ def refuse_what_cannot_fit(
     )
 
 
-def check_padding(recipe: Recipe, config: TrainingConfig, data: TrainingData, console: Console) -> None:
+def check_padding(
+    recipe: Recipe, config: TrainingConfig, geometry: Geometry, raw: tuple[int, int], console: Console
+) -> None:
     """Say where most of what the networks see would be made up, before such pictures are made.
+
+    Args:
+        recipe: Whose networks take sizes in multiples.
+        config: Settings.
+        geometry: What is done to the first picture, as `first_geometry` tells.
+        raw: Its own (height, width).
+        console: Where it is said.
 
     Raises:
         ConfigError: Next to nothing would be picture; the message names the flag that asks for it.
     """
-    geometry, raw = _geometry(data, console)
     high, wide = geometry.padded
     own = raw if config.resize == "nearest_multiple" else geometry.size  # which does not pad, but enlarges
     times = high * wide / (own[0] * own[1])
@@ -71,41 +80,45 @@ def check_padding(recipe: Recipe, config: TrainingConfig, data: TrainingData, co
     )
 
 
-def unstretched(config: TrainingConfig, size: tuple[int, int]) -> tuple[int, int] | None:
-    """A size with the shape of a picture and as many pixels as the settings ask for; None where they do not stretch it.
+def unstretched(recipe: Recipe, config: TrainingConfig, size: tuple[int, int]) -> tuple[int, int] | None:
+    """A size of about as many pixels that keeps the shape of a picture; None where the settings do so, or none was found.
 
     Args:
+        recipe: Whose networks take sizes in multiples.
         config: Settings; only those that resize to one height and width, without a crop, are judged.
         size: (height, width) of the picture in pixels.
     """
     if config.resize != "fixed" or config.crop or not (config.height and config.width):
         return None
-    stretch = config.width / config.height * size[0] / size[1]
-    if max(stretch, 1 / stretch) < STRETCHED:
+    ratio, unit = size[1] / size[0], max(ROUND, recipe.multiple(config))
+    if _stretch(config.width / config.height, ratio) < STRETCHED:
         return None
-    high, wide = (math.sqrt(config.height * config.width * ratio) for ratio in (size[0] / size[1], size[1] / size[0]))
-    return max(ROUND, ROUND * round(high / ROUND)), max(ROUND, ROUND * round(wide / ROUND))
+    high = max(unit, unit * round(math.sqrt(config.height * config.width / ratio) / unit))
+    wide = max(unit, unit * round(high * ratio / unit))
+    fits = _stretch(wide / high, ratio) < STRETCHED and high * wide <= DEARER * config.height * config.width
+    return (high, wide) if fits else None
 
 
-def say_stretching(config: TrainingConfig, data: TrainingData, console: Console) -> None:
-    """Say where photographs lose their shape, and the size that keeps it."""
-    if config.resize != "fixed":
-        return
-    raw = _geometry(data, console)[1]
-    if better := unstretched(config, raw):
+def _stretch(ratio: float, other: float) -> float:
+    return max(ratio / other, other / ratio)
+
+
+def say_stretching(recipe: Recipe, config: TrainingConfig, raw: tuple[int, int], console: Console) -> None:
+    """Say where photographs lose their shape, and the size that keeps it; `raw` is (height, width) of the first one."""
+    if better := unstretched(recipe, config, raw):
         console.print(
-            f"Photographs, the first one {raw[1]} pixels wide and {raw[0]} high, are stretched to {config.width} by "
-            f"{config.height}: --height {better[0]} --width {better[1]} keeps that shape, and costs as much.",
+            f"The first photograph, {raw[1]} pixels wide and {raw[0]} high, is stretched to {config.width} by {config.height}. "
+            f"--height {better[0]} --width {better[1]} keeps its shape, and costs about as much.",
             soft_wrap=True,
         )
 
 
 def _size(data: TrainingData, console: Console) -> tuple[int, int]:
     """Height and width that the networks see."""
-    return _geometry(data, console)[0].padded
+    return first_geometry(data, console)[0].padded
 
 
-def _geometry(data: TrainingData, console: Console) -> tuple[Geometry, tuple[int, int]]:
+def first_geometry(data: TrainingData, console: Console) -> tuple[Geometry, tuple[int, int]]:
     """What is done to the first picture in training, and its own size; without making the padded picture."""
     import numpy as np
 

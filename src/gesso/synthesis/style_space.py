@@ -232,25 +232,21 @@ def resolve(style: Style, objects: Sequence[ObjectKey], space: StyleSpace, seed:
         key = space.pick(name, named)
         by_object[key] = space.vector(style.instances[name], key[0])
     seed = seed if style.seed is None else style.seed
-    led = _leading_mode(style, space, seed)
+    led = _leading_mode(by_object, by_class, space, seed)
     return {key: by_object.get(key) or by_class.get(key[0]) or _drawn(key, space, seed, led) for key in objects}
 
 
-def _leading_mode(style: Style, space: StyleSpace, seed: int) -> int | None:
-    """The mode of the leading class: chosen for an object of it, or for all of it, or drawn; None where no class leads.
-
-    Of a vector, such as a photograph's own, it is the mode nearest to it.
-    """
+def _leading_mode(
+    by_object: Mapping[ObjectKey, Vector], by_class: Mapping[int, Vector], space: StyleSpace, seed: int
+) -> int | None:
+    """The mode nearest to what was chosen for the leading class, or for one of its objects; or drawn. None: no class leads."""
     if space.leader is None or space.leader not in space.modes:
         return None
-    name, modes = space.class_name(space.leader), space.modes[space.leader]
-    chosen = [choice for owner, choice in style.instances.items() if owner.rpartition(":")[0] == name]
-    chosen += [style.classes[name]] if name in style.classes else []
-    if not chosen:
+    modes = space.modes[space.leader]
+    chosen = next((vector for key, vector in by_object.items() if key[0] == space.leader), by_class.get(space.leader))
+    if chosen is None:
         return int(_random(seed, space.leader).integers(len(modes)))
-    if isinstance(chosen[0], int):
-        return chosen[0]
-    return int(np.square(modes.vectors - np.array(chosen[0])).sum(axis=1).argmin())
+    return int(np.square(modes.vectors - np.array(chosen)).sum(axis=1).argmin())
 
 
 def _random(*parts: int) -> np.random.Generator:

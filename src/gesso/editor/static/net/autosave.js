@@ -32,6 +32,7 @@ export class Autosave {
   #key = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   #drafts = new Drafts();
   #dirty = false;
+  #writing = 0; // drafts that the database has not said to have
   #since = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
@@ -52,8 +53,8 @@ export class Autosave {
     const { app } = this;
     app.on("document", () => this.#changed());
     app.on("picture", () => this.#picture());
-    addEventListener("pagehide", () => this.flush());
-    document.addEventListener("visibilitychange", () => document.hidden && this.flush());
+    addEventListener("pagehide", () => this.flush(true));
+    document.addEventListener("visibilitychange", () => document.hidden && this.flush(true));
   }
 
   async #find() {
@@ -96,25 +97,27 @@ export class Autosave {
     if (first) this.#changed(); // the draft was written without one
   }
 
-  /** Write now what is not written yet. */
-  async flush() {
+  /** Write now what is not written yet. @param {boolean} leaving Whether the page may go away before a photograph is stored as a Blob */
+  async flush(leaving = false) {
     clearTimeout(this.#timer);
-    if (!this.#dirty) return;
+    if (!this.#dirty && !(leaving && this.#writing)) return;
     this.#dirty = false;
+    this.#writing += 1;
     const { document, model } = this.app;
     const { hash, classes } = model;
-    const { original } = document;
     try {
       const key = `${hash}:${this.#key}`;
       if (!this.#drafts.isOpen) await this.#drafts.open();
       await this.#drafts.save({
         key, version: 1, hash, classes, saved: Date.now(), name: document.name, thumbnail: stored(this.#thumbnail),
-        document: { ...document, source: stored(document.source), original: original && { ...original, source: null } },
+        document: leaving ? { ...document, source: stored(document.source) } : document,
       });
       this.#worked();
       await this.#replaced();
     } catch (error) {
       this.#failed(error);
+    } finally {
+      this.#writing -= 1;
     }
   }
 

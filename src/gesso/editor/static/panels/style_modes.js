@@ -69,8 +69,8 @@ function noteOn(app, target, count) {
   }
   const choice = chosen(app, target);
   if (choice === undefined) return "These objects wear different styles.";
-  const who = target.objects.length ? "It" : `All of ${target.name}`;
-  if (Array.isArray(choice)) return `${who} wears a style of its own (pinned, copied, or from a photograph).`;
+  const who = target.objects.length > 1 ? "They wear" : target.objects.length ? "It wears" : `All of ${target.name} wears`;
+  if (Array.isArray(choice)) return `${who} a style of its own (pinned, copied, or from a photograph).`;
   return "";
 }
 
