@@ -18,9 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from gesso.checkpoints import load_model, save_model
 from gesso.cli import evaluation_pictures
-from gesso.cli.common import DataFlags
+from gesso.cli.common import DataFlags, style_seed
 from gesso.cli.evaluation import run_evaluation
-from gesso.cli.evaluation_pictures import style_seed
 from gesso.cli.evaluation_settings import Entry, EvaluationSettings, read_entries
 from gesso.data.preprocessing import Preprocessing
 from gesso.data.spaces import published

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -188,3 +189,18 @@ def samples_digest(samples: Sequence[Sample], purpose: str, console: Console | N
     files = [file for s in samples for file in (s.label, s.source, s.instance, s.image) if file]
     read_as = {"halves": [s.half for s in samples], "photographs": [s.photo for s in samples]}
     return features_key(files, read_as, purpose, console)[:16]
+
+
+def style_seed(seed: int, name: str, result: int = 0) -> int:
+    """What a result for a layout is drawn from: the same on every machine, whichever other layouts there are.
+
+    Args:
+        seed: Of the evaluation, or of the dataset that is generated.
+        name: Of the layout.
+        result: Which of several.
+
+    Returns:
+        0..2^48 - 1, which every reader of JSON keeps.
+    """
+    digest = hashlib.sha256(f"{seed} {result} {name}".encode(errors="surrogateescape"))
+    return int.from_bytes(digest.digest()[:6], "big")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from gesso.cli.common import style_seed
 from gesso.cli.dataset_flags import DatasetFlags
 
 if TYPE_CHECKING:
@@ -64,8 +65,6 @@ class Variations:
 
     def task(self, number: int) -> Task:
         """What is wanted at a place, layout by layout."""
-        from gesso.cli.evaluation_pictures import style_seed
-
         index, variant = divmod(number, self.flags.variants)
         name = self.layouts.samples[index].name
         whole = f"{name}-{variant:03d}"

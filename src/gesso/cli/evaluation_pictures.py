@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rich.console import Console
 
+from gesso.cli.common import style_seed
 from gesso.cli.evaluation_data import Reference, Subject, open_synthesizer, plain
 from gesso.cli.evaluation_settings import Entry, EvaluationSettings
 from gesso.cli.read_as import NEARLY
@@ -261,21 +262,6 @@ def _without_photographs(layouts: SemanticDataset) -> SemanticDataset:
 
     samples = [replace(s, image=None, label=None if s.source else s.label) for s in layouts.samples]
     return SemanticDataset(samples, layouts.space, layouts.preprocessing, training=False, instances=layouts.instances)
-
-
-def style_seed(seed: int, name: str, result: int = 0) -> int:
-    """What a result for a layout is drawn from: the same on every machine, whichever other layouts are measured.
-
-    Args:
-        seed: Of the evaluation.
-        name: Of the layout.
-        result: Which of several.
-
-    Returns:
-        0..2^48 - 1, which every reader of JSON keeps.
-    """
-    digest = hashlib.sha256(f"{seed} {result} {name}".encode(errors="surrogateescape"))
-    return int.from_bytes(digest.digest()[:6], "big")
 
 
 def _bare(synth: Synthesizer) -> str:
