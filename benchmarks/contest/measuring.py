@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -186,19 +186,17 @@ def memory(order: dict[str, Any]) -> int:
     """Bytes that this process, or on CUDA its tensors, have occupied at most, with one contender alone, after two calls."""
     case, device = order["case"], order["device"]
     every, _ = _layouts(order)
+    coming = [every[0], every[-1].rolled(1)]
+    del every  # what others hold is not the contender's
     say(progress=f"memory of {order['wanted'][0]}")
     (compute,) = contenders.contenders(case, order["wanted"], device, None, order).values()
-    for number, layout in enumerate(_twice(every)):
+    for number in range(len(coming)):
+        layout = coming.pop(0)
         prepare(compute, layout)
         compute(layout, number)
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _twice(every: list[Layout]) -> Iterator[Layout]:
-    yield every[0]
-    yield every[-1].rolled(1)
 
 
 TASKS = {"times": times, "memory": memory}
