@@ -318,7 +318,7 @@ def test_previews_come_while_a_stroke_is_drawn(context: BrowserContext, address:
 
 
 class Slow:
-    """A Synthesizer whose whole photographs take two seconds of layers."""
+    """A Synthesizer whose whole photographs take four seconds of layers."""
 
     def __init__(self, like: Synthesizer) -> None:
         self.like = like
@@ -331,7 +331,7 @@ class Slow:
 
     def __call__(self, label: Any, *others: Any) -> Any:
         layer, nothing = torch.nn.Identity(), torch.zeros(1)
-        for _ in range(200 if label.shape == SIZE else 0):
+        for _ in range(400 if label.shape == SIZE else 0):
             layer(nothing)
             time.sleep(0.01)
         return self.like(label, *others)
