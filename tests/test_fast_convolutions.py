@@ -60,7 +60,6 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor | None, mode: str, padding: in
     MODES,
     st.booleans(),
     st.booleans(),
-    st.sampled_from([2, 3, 4]),
 )
 def test_winograd_is_the_convolution(
     size: tuple[int, int],
@@ -70,15 +69,14 @@ def test_winograd_is_the_convolution(
     mode: Mode,
     biased: bool,
     kept: bool,
-    tile: int,
 ) -> None:
     x, weight, bias = draw(batch, channels, *size), draw(out, channels, 3, 3), draw(out) if biased else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(winograd, "TRANSFORMED", 36 * channels * 4 * 7)  # so that there are several strips
-        patch.setattr(winograd, "TRANSFORMED_WIDE", 36 * channels * 4 * 7)
+        patch.setattr(winograd, "TRANSFORMED", 16 * channels * 4 * 7)  # so that there are several strips
+        patch.setattr(winograd, "TRANSFORMED_WIDE", 16 * channels * 4 * 7)
         if not kept:
             patch.setattr(winograd, "KEPT", 0)
-        found = Winograd(weight, bias, mode, tile)(x.to(memory_format=torch.channels_last))
+        found = Winograd(weight, bias, mode)(x.to(memory_format=torch.channels_last))
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert_close(found, plain(x, weight, bias, mode, 1))
 
@@ -110,13 +108,12 @@ def test_winograd_slices_weights_that_are_too_large_to_keep(monkeypatch: pytest.
     assert_close(prepared(x), plain(x, weight, bias, "reflect", 1))
 
 
-@pytest.mark.parametrize(("tile", "times"), [(2, 2), (3, 4), (4, 6)])
-def test_winograd_rounds_little_more_than_direct_summation(tile: int, times: float) -> None:
+def test_winograd_rounds_little_more_than_direct_summation() -> None:
     x, weight = draw(1, 256, 32, 32).relu(), draw(128, 256, 3, 3)
     wanted = plain(x, weight, None, "zeros", 1)
-    ours = (Winograd(weight, None, "zeros", tile)(x) - wanted).pow(2).mean().sqrt()
+    ours = (Winograd(weight, None, "zeros")(x) - wanted).pow(2).mean().sqrt()
     direct = (F.conv2d(x, weight, padding=1) - wanted).pow(2).mean().sqrt()
-    assert ours < times * direct
+    assert ours < 3 * direct
 
 
 @SOME

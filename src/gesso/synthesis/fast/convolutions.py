@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gesso.networks.products import product
 from gesso.synthesis.fast.strips import SCRATCH, Lookup, Mode, channels_of, padded_rows, strips
 from gesso.synthesis.fast.winograd import TILE, Winograd
 
@@ -102,7 +103,8 @@ class Convolution:
         size = [(length - kernel) // stride + 1 for length in size]
         windows = SCRATCH.take("tiles", channels, kernel, kernel, batch, *size)
         windows.copy_(part.as_strided(windows.shape, (plane, row, column, image, stride * row, stride * column)))
-        found = torch.mm(self.weight.reshape(len(self.weight), -1), windows.view(-1, batch * math.prod(size)))
+        columns = windows.view(-1, batch * math.prod(size))
+        found = product(self.weight.reshape(len(self.weight), -1), columns.t())
         found = found if self.bias is None else found.add_(self.bias.unsqueeze(1))
         return found.view(-1, batch, *size).transpose(0, 1)
 
@@ -117,7 +119,7 @@ class _Tap:
     down: int
     across: int
     first: int
-    matrix: Tensor  # (C, (last - first) * O)
+    matrix: Tensor  # ((last - first) * O, C)
 
 
 PHASES = ((0, 0), (1, 0), (1, 1), (0, 1))
@@ -148,9 +150,9 @@ class Doubling:
         self._taps: list[_Tap] = []  # first the pixel itself, which all phases see
         for row, column in places:
             phases = [phase for down, across, phase in seen if (down, across) == (row, column)]
-            matrices = [self._kernel(weight, phase, row, column).t() for phase in phases]  # (C, O)
+            matrices = [self._kernel(weight, phase, row, column).contiguous() for phase in phases]  # (O, C)
             if phases[-1] - phases[0] == len(phases) - 1:
-                self._taps.append(_Tap(row, column, phases[0], torch.cat(matrices, dim=1)))
+                self._taps.append(_Tap(row, column, phases[0], torch.cat(matrices)))
             else:
                 self._taps += [_Tap(row, column, *each) for each in zip(phases, matrices, strict=True)]
 
@@ -187,8 +189,8 @@ class Doubling:
         for number, tap in enumerate(self._taps):
             shift, first = tap.down * width + tap.across, tap.first * self.out_channels
             seen = flat[shift : shift + count]
-            sums = found[:count, first : first + tap.matrix.shape[1]]
-            torch.addmm(sums, seen, tap.matrix, beta=int(number > 0), out=sums)
+            sums = found[:count, first : first + len(tap.matrix)]
+            (sums.add_ if number else sums.copy_)(product(seen, tap.matrix))
         phases = found.view(*part.shape[:3], 4, self.out_channels)
         return phases if self.bias is None else phases.add_(self.bias)
 
@@ -255,9 +257,9 @@ class FewChannels:
     def _add(self, rows: Tensor, top: int, found: Tensor) -> None:
         """Add what rows (r, W + k - 1, C) of the padded input, from `top` on, mean for the output (O, H, W)."""
         size, (height, width) = len(rows), found.shape[1:]
-        planes = SCRATCH.take("product", len(self._places), size * (width + self.kernel - 1))
-        torch.mm(self._places, rows.view(-1, self.channels).t(), out=planes)
-        planes = planes.view(self.kernel, self.kernel, self.out_channels, size, -1)
+        planes = product(self._places, rows.view(-1, self.channels)).view(
+            self.kernel, self.kernel, self.out_channels, size, -1
+        )
         sums = planes[:, 0, ..., :width]  # over columns of the kernel, (k, O, r, W)
         for across in range(1, self.kernel):
             sums += planes[:, across, ..., across : across + width]

@@ -33,6 +33,7 @@ from gesso.networks.pix2pixhd import (
     _refuse_size,
     shrink,
 )
+from gesso.networks.products import product
 from gesso.synthesis.fast.convolutions import Convolution, Doubling, FewChannels, Resizing
 from gesso.synthesis.fast.norms import Norm, pieces
 from gesso.synthesis.fast.strips import SCRATCH, Lookup
@@ -247,11 +248,11 @@ class First(nn.Module):
 def _convolved(patterns: Patterns, vectors: Tensor, weight: Tensor) -> Tensor:
     """What a convolution makes of patterns, (U, O), in little memory, where there are about as many vectors as patterns."""
     vectors = patterns.vectors_and_none(vectors)
-    columns = weight.permute(2, 3, 1, 0).flatten(0, 2)  # (k * k * C, O)
-    rows = vectors.new_empty(len(patterns), columns.shape[1])
+    columns = weight.permute(0, 2, 3, 1).flatten(1)  # (O, k * k * C)
+    rows = vectors.new_empty(len(patterns), len(columns))
     both = (pieces(each, PATTERNS_AT_ONCE) for each in (patterns.members, rows))
     for members, out in zip(*both, strict=True):
-        torch.mm(vectors[members].flatten(1), columns, out=out)
+        out.copy_(product(vectors[members].flatten(1), columns))
     return rows
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gesso.networks.products import product
 from gesso.synthesis.fast.windows import Size, Window
 
 DENSE = 0.4  # of the pixels: where more are wanted, a convolution of all is faster
@@ -74,7 +75,7 @@ class Neighbours:
         """A convolution of pixels (H * W, C) by a weight (O, C, 3, 3), at some places (n,): (n, O)."""
         seen = pixels.index_select(0, self.numbers.index_select(0, places).view(-1))
         columns = seen.view(len(places), 9, pixels.shape[1]).transpose(1, 2).flatten(1)  # (n, C * 9)
-        return columns @ weight.reshape(len(weight), -1).t()
+        return product(columns, weight.reshape(len(weight), -1))
 
 
 def _around(length: int) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.networks.indexed import Indexed, Patterns, dense
+from gesso.networks.products import product
 from gesso.networks.spade import SPADE, SpadeBlock, SpadeGenerator
 from gesso.networks.spectral import SpectralConv2d
 from gesso.synthesis.fast.convolutions import Convolution
@@ -254,7 +255,7 @@ class Block(nn.Module):
         self.learned = block.learned
         if block.learned:
             self.shortcut_norm = Modulation(block.shortcut_norm)
-            self.shortcut = _folded(block.shortcut).flatten(1).t().contiguous()  # (in, out)
+            self.shortcut = _folded(block.shortcut).flatten(1).contiguous()  # (out, in)
 
     def forward(self, x: Doubled, table: Callable[[Modulation, tuple[int, int]], Table]) -> Tensor:
         """Features of size (H, W) -> (H, W, out)."""
@@ -266,7 +267,7 @@ class Block(nn.Module):
             return y
         pixels_of_y = y.view(-1, y.shape[2])
         for pixels, values in self.shortcut_norm.chunks(x, table(self.shortcut_norm, x.size)):
-            pixels_of_y[pixels].addmm_(values, self.shortcut)
+            pixels_of_y[pixels] += product(values, self.shortcut)
         return y
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gesso.networks.indexed import Indexed, resized
+from gesso.networks.products import product
 from gesso.synthesis.fast.sheets import Desk, Rows, Sheet, Sums
 from gesso.synthesis.fast.spade import Block, FastSpadeGenerator, Modulation, normalisation
 from gesso.synthesis.fast.windows import Plain
@@ -110,7 +111,7 @@ def _computed(desk: Desk, block: Block, x: Doubled, sums: Sums, semantics: Index
         found = second(between.read(*seen.rows), seen, part).contiguous()
         rows = beside.read(*part.rows)
         if block.learned:
-            found.view(-1, found.shape[2]).addmm_(rows.view(-1, rows.shape[2]), block.shortcut)
+            found.view(-1, found.shape[2]).add_(product(rows.view(-1, rows.shape[2]), block.shortcut))
         else:
             found += rows
         out.write(part.top, found)
