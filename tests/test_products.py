@@ -84,3 +84,25 @@ def test_without_the_operation_torch_multiplies(monkeypatch: pytest.MonkeyPatch)
         assert product(torch.ones(2, 3), torch.ones(4, 3)).tolist() == [[3.0] * 4] * 2
     finally:
         products._linear.cache_clear()
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
+def test_gradients_are_those_of_float64(wanted: tuple[bool, bool]) -> None:
+    given = [torch.randn(side, 7, generator=torch.Generator().manual_seed(side)) for side in (5, 6)]
+    found, true = ([matrix.clone().to(dtype) for matrix in given] for dtype in (torch.float32, torch.float64))
+    for matrices in (found, true):
+        for matrix, grad in zip(matrices, wanted, strict=True):
+            matrix.requires_grad_(grad)
+    factors = torch.randn(5, 6)
+    (product(*found) * factors).sum().backward()
+    ((true[0] @ true[1].t()) * factors).sum().backward()
+    for matrix, other in zip(found, true, strict=True):
+        assert (matrix.grad is None) == (other.grad is None)
+        if matrix.grad is not None and other.grad is not None:
+            assert_close(matrix.grad.double(), other.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_autocast_multiplies_in_its_own_format() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert product(torch.ones(2, 3), torch.ones(4, 3)).dtype == torch.bfloat16

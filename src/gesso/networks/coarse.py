@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from gesso.networks.products import product
+
 WEIGHTS = 2**22  # numbers in a weight from which on it is worth it
 PIXELS = 256  # up to which of the output, over the whole batch
 
@@ -64,7 +66,7 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int, *singular: Tensor) -> Tensor:
         ctx.how = {"kernel_size": weight.shape[2:], "stride": stride, "padding": padding}
         height = (x.shape[2] + 2 * padding - weight.shape[2]) // stride + 1
-        y = weight.flatten(1) @ _windows(x, ctx.how)  # (O, B * H' * W')
+        y = product(weight.flatten(1), _windows(x, ctx.how).t())  # (O, B * H' * W')
         if singular:
             y = y.div_(singular[2])
         ctx.save_for_backward(x, weight, *singular, *([y] if singular else []))
@@ -80,10 +82,10 @@ class _Product(torch.autograd.Function):
             gradient = gradient / sigma
         of_x = of_weight = None
         if ctx.needs_input_grad[0]:
-            windows = (weight.flatten(1).t() @ gradient).view(weight[0].numel(), len(x), -1).transpose(0, 1)
-            of_x = F.fold(windows, x.shape[2:], **ctx.how)
+            windows = product(gradient.t(), weight.flatten(1).t()).view(len(x), -1, weight[0].numel())
+            of_x = F.fold(windows.transpose(1, 2), x.shape[2:], **ctx.how)
         if ctx.needs_input_grad[1]:
-            of_weight = gradient @ _windows(x, ctx.how).t()
+            of_weight = product(gradient, _windows(x, ctx.how))
             if singular:
                 of_weight.addr_(u, v * -(gradient * y).sum())  # what sigma has a say in
             of_weight = of_weight.view_as(weight)

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from gesso.labels import Semantics, boundaries, instance_keys, one_hot
+from gesso.networks.products import product
 
 ATTEMPTS = 40  # tables tried before distinct keys count as inseparable; each settles most of what the last one left
 SUM = 16.0  # multiplications in a matrix product that take as long as adding one number of a looked-up row
@@ -255,12 +256,12 @@ class Patterns:
         """
         vectors = self.vectors_and_none(vectors.to(weight.dtype))
         channels, taps = vectors.shape[1], self.members.shape[1]
-        columns = weight.permute(2, 3, 1, 0).reshape(taps, channels, -1)  # (taps, C, O)
-        gathered = channels * (1 + GATHER / columns.shape[2])
+        gathered = channels * (1 + GATHER / len(weight))
         if len(vectors) * channels + SUM * len(self) < len(self) * gathered:
-            sums = self.summed(vectors @ columns)
+            rows = weight.permute(2, 3, 0, 1).reshape(-1, channels)  # (taps * O, C)
+            sums = self.summed(product(vectors, rows).view(len(vectors), taps, -1))
         else:
-            sums = vectors[self.members].flatten(1) @ columns.flatten(0, 1)
+            sums = product(vectors[self.members].flatten(1), weight.permute(0, 2, 3, 1).flatten(1))
         return sums if bias is None else sums + bias
 
     def vectors_and_none(self, vectors: Tensor) -> Tensor:
@@ -271,12 +272,11 @@ class Patterns:
         """For each pattern the sum of what its members give at their places, (U, O).
 
         Args:
-            tables: (kernel * kernel, outside + 1, O): for each place what each code gives there.
+            tables: (outside + 1, kernel * kernel, O): for each code what it gives at each place.
         """
-        taps, codes = tables.shape[:2]
+        codes, taps = tables.shape[:2]
         if self._names is None:
-            places = torch.arange(0, taps * codes, codes, device=tables.device)
-            self._names = _Names(self.members + places, taps * codes)
+            self._names = _Names(self.members * taps + torch.arange(taps, device=tables.device), codes * taps)
         return self._names.sums(tables.flatten(0, 1))
 
 

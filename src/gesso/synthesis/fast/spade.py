@@ -158,8 +158,8 @@ class Modulation:
         self.norm, self.shared, self.kernel = spade.norm, spade.shared, spade.shared.kernel_size[0]
         self.gamma, self.beta = spade.gamma, spade.beta
         weight = torch.cat([spade.gamma.weight, spade.beta.weight]).detach()  # (2 * C, hidden, k, k)
-        columns = weight.permute(2, 3, 1, 0).flatten(0, 1)  # (k * k, hidden, 2 * C)
-        self.blocks = [block.contiguous() for block in torch.split(columns, BLOCK, dim=2)]
+        blocks = torch.split(weight.permute(2, 3, 0, 1).flatten(0, 1), BLOCK, dim=1)  # (k * k, BLOCK, hidden)
+        self.blocks = [block.contiguous() for block in blocks]
         self.bias = torch.cat([spade.gamma.bias + 1, spade.beta.bias]).detach()
 
     def table(self, semantics: Indexed | Tensor) -> Table:
@@ -180,8 +180,9 @@ class Modulation:
         vectors = patterns.vectors_and_none(hidden.vectors)
         rows = vectors.new_empty(len(patterns), len(self.bias))
         for first, block in enumerate(self.blocks):
-            columns = slice(first * BLOCK, first * BLOCK + block.shape[2])
-            torch.add(patterns.summed(vectors @ block), self.bias[columns], out=rows[:, columns])
+            columns = slice(first * BLOCK, first * BLOCK + block.shape[1])
+            tables = product(vectors, block.flatten(0, 1)).view(len(vectors), *block.shape[:2])
+            torch.add(patterns.summed(tables), self.bias[columns], out=rows[:, columns])
         return rows
 
     def _dense(self, hidden: Tensor) -> Table:
