@@ -1,30 +1,53 @@
 """Matrix products by oneDNN and by torch.mm."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 from gesso.networks import products
 from gesso.networks.products import product
 
 SIDES = st.integers(1, 40)
+needs_onednn = pytest.mark.skipif(products.LINEAR is None, reason="this PyTorch has no products of oneDNN")
 
 
-@pytest.fixture(params=["oneDNN", "torch"])
+@pytest.fixture(params=[pytest.param(True, id="oneDNN", marks=needs_onednn), pytest.param(False, id="torch")])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "torch":
-        monkeypatch.setattr(products, "_linear", lambda: None)
-    elif products._linear() is None:
-        pytest.skip("PyTorch has no oneDNN on this processor")
+    monkeypatch.setattr(products, "_pays", lambda: request.param)
 
 
-def as_given(matrix: torch.Tensor, how: str) -> torch.Tensor:
-    """The same numbers, in another order in memory."""
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+    """What oneDNN was asked for, on a processor on which it pays."""
+    asked: list[tuple[Tensor, Tensor]] = []
+
+    def noted(one: Tensor, other: Tensor, *others: Any) -> Tensor:
+        asked.append((one, other))
+        found: Tensor = linear(one, other, *others)
+        return found
+
+    linear: Callable[..., Tensor] | None = products.LINEAR
+    if linear is None:
+        pytest.skip("this PyTorch has no products of oneDNN")
+    monkeypatch.setattr(products, "LINEAR", noted)
+    monkeypatch.setattr(products, "_pays", lambda: True)
+    return asked
+
+
+def drawn(rows: int, columns: int, how: str = "whole") -> Tensor:
+    """Random numbers in an order in memory."""
+    matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(rows + 100 * columns))
     if how == "transposed":
         return matrix.t().contiguous().t()
-    return torch.cat([matrix, matrix], dim=1)[:, : matrix.shape[1]] if how == "strided" else matrix
+    return torch.cat([matrix, matrix], dim=1)[:, :columns] if how == "strided" else matrix
 
 
 @pytest.mark.usefixtures("library")
@@ -34,9 +57,8 @@ def test_products_are_those_of_float64(one: str, other: str) -> None:
     @settings(max_examples=30, deadline=None)
     @given(SIDES, SIDES, SIDES)
     def check(rows: int, columns: int, summands: int) -> None:
-        generator = torch.Generator().manual_seed(rows)
-        left, right = (torch.randn(side, summands, generator=generator) for side in (rows, columns))
-        found = product(as_given(left, one), as_given(right, other))
+        left, right = drawn(rows, summands, one), drawn(columns, summands, other)
+        found = product(left, right)
         assert found.shape == (rows, columns)
         assert_close(found.double(), left.double() @ right.double().t(), rtol=1e-5, atol=1e-5)
 
@@ -45,7 +67,7 @@ def test_products_are_those_of_float64(one: str, other: str) -> None:
 
 @pytest.mark.usefixtures("library")
 def test_what_is_multiplied_stays_and_every_product_is_new() -> None:
-    one, other = torch.randn(8, 8), torch.randn(8, 8)
+    one, other = drawn(8, 8), drawn(8, 8)
     first = product(one, other)
     kept = first.clone()
     second = product(other, one)
@@ -60,49 +82,89 @@ def test_products_of_nothing(shape: tuple[int, int, int]) -> None:
     assert found.shape == (rows, columns) and not found.any()
 
 
-def test_other_number_formats_go_to_torch() -> None:
-    one, other = torch.randn(4, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
-    assert torch.equal(product(one, other), one @ other.t())
-
-
-@pytest.mark.filterwarnings("ignore:TF32")
-def test_onednn_switched_off_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> None:
-        raise AssertionError("oneDNN was asked")
-
-    monkeypatch.setattr(products, "_linear", lambda: refused)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    with torch.backends.mkldnn.flags(enabled=False):
-        assert product(torch.ones(2, 3), torch.ones(4, 3)).tolist() == [[3.0] * 4] * 2
-
-
-def test_without_the_operation_torch_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
-    products._linear.cache_clear()
-    monkeypatch.setattr(products.platform, "machine", lambda: "arm64")
-    try:
-        assert products._linear() is None
-        assert product(torch.ones(2, 3), torch.ones(4, 3)).tolist() == [[3.0] * 4] * 2
-    finally:
-        products._linear.cache_clear()
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("shapes", [((2, 3), (4, 5)), ((3,), (4, 3)), ((1, 2, 3), (4, 3))])
+def test_what_does_not_fit_is_refused_by_both(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    with pytest.raises(AssertionError):
+        product(*map(torch.ones, shapes))
 
 
 @pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("how", ["whole", "transposed", "strided"])
 @pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
-def test_gradients_are_those_of_float64(wanted: tuple[bool, bool]) -> None:
-    given = [torch.randn(side, 7, generator=torch.Generator().manual_seed(side)) for side in (5, 6)]
-    found, true = ([matrix.clone().to(dtype) for matrix in given] for dtype in (torch.float32, torch.float64))
+@pytest.mark.parametrize("alike", [True, False], ids=["sum", "weighted"])
+def test_gradients_are_those_of_float64(wanted: tuple[bool, bool], how: str, alike: bool) -> None:
+    found = [drawn(5, 7, how).detach(), drawn(6, 7, how).detach()]
+    true = [matrix.double() for matrix in found]
+    factors = torch.ones(()).expand(5, 6) if alike else drawn(5, 6)
     for matrices in (found, true):
         for matrix, grad in zip(matrices, wanted, strict=True):
             matrix.requires_grad_(grad)
-    factors = torch.randn(5, 6)
     (product(*found) * factors).sum().backward()
     ((true[0] @ true[1].t()) * factors).sum().backward()
-    for matrix, other in zip(found, true, strict=True):
-        assert (matrix.grad is None) == (other.grad is None)
+    for matrix, other, grad in zip(found, true, wanted, strict=True):
+        assert (matrix.grad is not None) == grad
         if matrix.grad is not None and other.grad is not None:
             assert_close(matrix.grad.double(), other.grad, rtol=1e-5, atol=1e-5)
 
 
-def test_autocast_multiplies_in_its_own_format() -> None:
+def test_onednn_multiplies_and_takes_gradients(calls: list[tuple[Tensor, Tensor]]) -> None:
+    one, other = drawn(5, 7).requires_grad_(), drawn(6, 7).requires_grad_()
+    product(one, other).sum().backward()
+    assert len(calls) == 3
+
+
+def test_what_onednn_is_not_asked_for(calls: list[tuple[Tensor, Tensor]]) -> None:
+    one, other = drawn(5, 7), drawn(6, 7)
+    assert torch.equal(product(one.double(), other.double()), one.double() @ other.double().t())
     with torch.autocast("cpu", torch.bfloat16):
-        assert product(torch.ones(2, 3), torch.ones(4, 3)).dtype == torch.bfloat16
+        assert product(one, other).dtype == torch.bfloat16
+    assert product(one.to("meta"), other.to("meta")).shape == (5, 6)
+    assert_close(torch.compile(product, backend="eager", fullgraph=True)(one, other), one @ other.t())
+    assert not calls
+
+
+@pytest.mark.filterwarnings("ignore:TF32")
+def test_onednn_switched_off_is_not_used(calls: list[tuple[Tensor, Tensor]]) -> None:
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert product(torch.ones(2, 3), torch.ones(4, 3)).tolist() == [[3.0] * 4] * 2
+    assert not calls
+
+
+@needs_onednn
+@pytest.mark.parametrize(
+    ("maker", "capability", "pays"),
+    [
+        ("vendor_id\t: AuthenticAMD\n", "AVX512", True),
+        ("vendor_id\t: AuthenticAMD\n", "AVX2", False),
+        ("vendor_id\t: GenuineIntel\n", "AVX512", False),
+        ("", "DEFAULT", False),
+    ],
+)
+def test_it_pays_on_processors_of_amd_with_wide_vectors(
+    maker: str, capability: str, pays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text(maker)
+    monkeypatch.setattr(products, "CPUINFO", file)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert products._pays.__wrapped__() is pays
+
+
+def test_where_there_is_no_onednn_it_does_not_pay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "CPUINFO", tmp_path / "nothing")
+    monkeypatch.setattr(products.platform, "processor", lambda: "AMD64 Family 26, AuthenticAMD")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert products._pays.__wrapped__() is (products.LINEAR is not None)
+    monkeypatch.setattr(products, "LINEAR", None)
+    assert products._pays.__wrapped__() is False
+
+
+@pytest.mark.usefixtures("library")
+def test_arithmetic_is_counted_with_that_of_gradients() -> None:
+    one, other = drawn(5, 7).requires_grad_(), drawn(6, 7).requires_grad_()
+    with FlopCounterMode(display=False) as counter:
+        product(one, other).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * 5 * 6 * 7

@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,6 @@ from gesso.networks.products import product
 
 PRODUCT = {"cpu": 2048, "cuda": 8192}  # sides of the matrices whose product tells the peak
 PRODUCTS = 3  # per round and way; the fastest counts
-
-
-def _operations(one: Sequence[int], other: Sequence[int], *_: Any, **__: Any) -> int:
-    """Of a product (m, k) x (n, k) of oneDNN, which PyTorch's counter does not know."""
-    return 2 * one[0] * one[1] * other[0]
-
-
-ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-PRODUCTS_OF_ONEDNN = {ONEDNN: _operations} if ONEDNN else {}
 
 
 def main(argument: str) -> None:
@@ -107,9 +98,7 @@ def warm_up(case: Case, who: dict[str, Compute], layout: Layout, found: dict[str
         say(progress=f"{name} for the first time")
         # What is compiled, or is not PyTorch, does not tell what it computes.
         silent = "compile" in name or "int8" in name
-        counter = (
-            contextlib.nullcontext() if silent else FlopCounterMode(display=False, custom_mapping=PRODUCTS_OF_ONEDNN)
-        )
+        counter = contextlib.nullcontext() if silent else FlopCounterMode(display=False)
         prepare(compute, layout)
         try:
             with counter:
@@ -146,7 +135,7 @@ def gemm(clock: Clock, device: str, dtype: torch.dtype, quick: bool) -> float:
     """Floating-point operations in a second of a large matrix product, just now, by whoever is fastest."""
     side = 256 if quick else PRODUCT[device.partition(":")[0]]
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    ways: list[Callable[..., Any]] = [torch.mm, product]
+    ways: list[Callable[..., Any]] = [torch.mm, product] if device == "cpu" else [torch.mm]
     with torch.inference_mode():
         seconds = min(clock.seconds(way, left, right) for way in ways for _ in range(PRODUCTS))
     return 2 * side**3 / seconds

@@ -28,7 +28,7 @@ TILES_FROM = 16  # tiles of the whole batch: with fewer, transformed weights cos
 FEW_PIXELS = 192  # up to which weights too large to be kept transformed are not transformed
 SUMMANDS_FROM = 1024  # of a sum, from which oneDNN's plain order of summation rounds too much
 SUMMANDS = 576  # that it may sum at once then; the sums of such groups are added
-GROUPED = 2304  # summands up to which groups are faster than a matrix product, which sums in blocks of its own
+GROUPED = 2304  # summands up to which groups are faster than matrix products
 FEW_ROWS = 4  # rows of the input at once, in FewChannels
 
 
@@ -96,16 +96,18 @@ class Convolution:
         return found
 
     def _multiplied(self, pixels: Tensor | Lookup, rows: tuple[int, int]) -> Tensor:
-        """The same as one matrix product, for weights so large that they are best read as they are, and once."""
+        """The same as matrix products, for weights so large that they are best read as they are, and once."""
         part = self._padded(pixels, rows).permute(3, 0, 1, 2).contiguous()  # (C, B, h, w)
         (channels, batch, *size), (plane, image, row, column) = part.shape, part.stride()
         kernel, stride = self.weight.shape[-1], self.stride
         size = [(length - kernel) // stride + 1 for length in size]
         windows = SCRATCH.take("tiles", channels, kernel, kernel, batch, *size)
         windows.copy_(part.as_strided(windows.shape, (plane, row, column, image, stride * row, stride * column)))
-        columns = windows.view(-1, batch * math.prod(size))
-        found = product(self.weight.reshape(len(self.weight), -1), columns.t())
-        found = found if self.bias is None else found.add_(self.bias.unsqueeze(1))
+        found = self.weight.new_zeros(len(self.weight), 1) if self.bias is None else self.bias.view(-1, 1)
+        at_once = max(1, SUMMANDS // kernel**2)
+        for weight, seen in zip(torch.split(self.weight, at_once, dim=1), torch.split(windows, at_once), strict=True):
+            sums = product(weight.flatten(1), seen.view(-1, batch * math.prod(size)).t())  # (O, B * h * w)
+            found = sums.add_(found)
         return found.view(-1, batch, *size).transpose(0, 1)
 
 
@@ -180,6 +182,7 @@ class Doubling:
                 whole[:, top:bottom, down, :, across] = phases[..., phase, :]
         return out
 
+    @torch.no_grad()  # what is written into SCRATCH has no history
     def _phases(self, part: Tensor) -> Tensor:
         """(B, h, w, C) -> (B, h, w, 4, O); rows and columns at the end, whose neighbours are missing, mean nothing."""
         width, channels = part.shape[2:]
