@@ -32,6 +32,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from gesso.checkpoints import Model
 from gesso.editor.security import PNG_MAGIC, Limits
+from gesso.editor.workers import release_workers
 from gesso.errors import ConfigError, GessoError, LabelError, ModelFileError
 from gesso.labels import LabelSpace
 from gesso.pictures import Picture
@@ -265,6 +266,7 @@ class Renderer:
         finally:
             with _HOOKING:
                 looking.remove()
+            release_workers()
 
     def render(
         self,

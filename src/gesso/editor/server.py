@@ -38,6 +38,7 @@ from gesso.editor.rendering import Abandoned, Closing, Renderer, encode_png
 from gesso.editor.retouching import Retoucher
 from gesso.editor.security import Limits
 from gesso.editor.segmenting import Faithful, Reader
+from gesso.editor.workers import release_workers
 from gesso.errors import GessoError
 from gesso.labels import LabelSpace
 from gesso.serving import http_server
@@ -169,6 +170,7 @@ def create_app(
         ModelFileError: The model's preprocessing is not understood.
     """
     renderer = Renderer(synthesizer, limits)
+    release_workers()  # of the thread that read the model, and computes no more
     reader = None if segmenter is None else Reader(renderer, segmenter)
     retoucher = Retoucher(renderer)
 
