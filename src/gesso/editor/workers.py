@@ -19,7 +19,7 @@ def release_workers() -> None:
 
     libgomp, which PyTorch computes with on Linux, keeps a team for each thread that ever computed. As soon as the teams of a
     process have more members than there are cores, they sleep between layers instead of waiting awake: the published pix2pixHD
-    then takes 3.6 s instead of 2.4 for 1024x512, on two cores. Where there is another library, nothing happens.
+    then takes 3.6 s instead of 2.5 for 1024x512, on two cores. Where there is another library, nothing happens.
     """
     if torch.get_num_threads() > 1:
         for pause in _pausing():
