@@ -93,6 +93,7 @@ def test_from_data_to_report(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> 
     assert Ablation.read(out / "ablation.json") == found
 
 
+@pytest.mark.long
 def test_styles_are_found_after_one_training(gesso: Any, tiny_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["--only", "modes", "--steps", 2, "--slices", 1, "--seeds", 1, "--encoder-width", 2, "--encoder-downs", 1]
@@ -107,6 +108,7 @@ def test_styles_are_found_after_one_training(gesso: Any, tiny_dataset: Path, tmp
     assert len({run.name for v in comparison.variants for run in v.runs}) == 1
 
 
+@pytest.mark.long
 def test_a_run_that_failed_is_left_out(
     gesso: Any, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

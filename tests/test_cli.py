@@ -528,6 +528,7 @@ def test_an_error_met_in_a_process_that_loads_data(data: Path, tmp_path: Path) -
     refused(Ended(ended.returncode, ended.stdout, ended.stderr), bad, "save it as")
 
 
+@pytest.mark.long
 def test_errors_of_a_process_with_and_without_debug(tmp_path: Path) -> None:
     (tmp_path / "half.safetensors").write_bytes(b"x" * 100)
     ended = as_process("info", tmp_path / "half.safetensors")

@@ -56,6 +56,7 @@ def test_without_a_compiler_training_goes_on_without(
     assert all(torch.equal(value, plain[name]) for name, value in last_state(tmp_path / "run", 2).items())
 
 
+@pytest.mark.long
 def test_compiled_networks_train_alike(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the graphs of torch.compile, which are found in seconds, and without its machine code, which takes minutes."""
     compiled: list[nn.Module] = []
@@ -75,6 +76,7 @@ def test_compiled_networks_train_alike(tiny_dataset: Path, tmp_path: Path, monke
         torch.testing.assert_close(value, plain[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("network", ["pix2pixhd", "discriminator", pytest.param("spade", marks=pytest.mark.slow)])
 def test_graphs_of_networks_in_training_take_any_size(network: str) -> None:
     """Graphs without machine code; of SPADE also the power iterations, of which each call makes one."""

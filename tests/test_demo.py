@@ -289,6 +289,7 @@ def test_without_the_web_extra_it_stays_closed_and_says_so(
 # --------------------------------------------------------------------------------------------------- from scratch
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("one_thread")
 def test_training_from_scratch_makes_the_held_out_error_smaller(
     served: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gesso: Any

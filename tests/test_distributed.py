@@ -93,17 +93,20 @@ def gap(ours: list[Tensor], theirs: list[Tensor]) -> float:
     return ((one - other).norm() / other.norm()).item()
 
 
+@pytest.mark.long
 def test_only_the_first_process_writes(together: Path) -> None:
     run = together / "plain"
     assert len(list(run.glob("events.*"))) == 2  # one per attempt
     assert (run / "model.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_batch_norm_with_buffers_does_not_hang_while_one_process_draws_samples(together: Path) -> None:
     assert (together / "batch-norm" / "samples" / "val-00000002.png").is_file()
     assert (together / "batch-norm" / "model.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_spade_with_averaged_weights_does_not_hang_while_one_process_measures_for_them(together: Path) -> None:
     """Every second step the first process runs the generator in train mode, over sync_batch, while the other one goes on.
 

@@ -299,6 +299,7 @@ def test_a_photograph_is_not_read_for_who_has_gone(synthesizer: Synthesizer) -> 
     assert reading.begun.empty()
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_a_render_in_flight_with_a_sentence_and_no_traceback(model_file: Path) -> None:
     process = start(model_file, "--no-browser")
     try:

@@ -189,6 +189,7 @@ def noisy(side: int) -> DocumentWire:
     return DocumentWire.of(Layout(SPACE, label.astype(np.int32), instance.astype(np.int32), (), frozenset()))
 
 
+@pytest.mark.long
 def test_what_is_saved_can_be_opened_whatever_its_size(synth: Synthesizer) -> None:
     """Maps for people are left out first, then the photograph, then the source; what is too large by itself is refused."""
     made, picture = noisy(200), png(np.random.default_rng(1).integers(0, 256, (200, 200, 3), dtype=np.uint8))

@@ -143,6 +143,7 @@ def test_the_command_serves_examples_of_a_dataset_until_interrupted(model_file: 
     assert (pixels(answer.content) == load(model_file, device="cpu")(*scene())).all()
 
 
+@pytest.mark.long
 def test_what_strangers_send_that_is_no_request_stays_out_of_the_terminal(model_file: Path) -> None:
     process = start(model_file, "--no-browser")
     try:

@@ -73,6 +73,7 @@ def test_a_batch_script_without_srun_generates_alone(
     assert len(contents(tmp_path / "out")) == COUNT
 
 
+@pytest.mark.long
 def test_unequal_machines_are_refused(ranks: Ranks, tiny_model: Path, maps: Path, tmp_path: Path) -> None:
     uneven = {name: str(value) for name, value in srun_variables(0, 3).items()} | {"SLURM_STEP_TASKS_PER_NODE": "2,1"}
     assert ranks.run(1, *words(tiny_model, maps, tmp_path / "out"), rank0={"environment": uneven}) == [1]
@@ -84,6 +85,7 @@ def test_more_processes_than_layouts(ranks: Ranks, tiny_model: Path, maps: Path,
     assert set(contents(tmp_path / "out")) == {"scene0.png", "scene1.png"}
 
 
+@pytest.mark.long
 def test_a_killed_rank_is_named_and_a_rerun_makes_the_rest(
     gesso: Any, ranks: Ranks, tiny_model: Path, maps: Path, tmp_path: Path
 ) -> None:

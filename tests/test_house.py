@@ -316,6 +316,7 @@ def parts(command: str) -> tuple[str, ...]:
     return tuple(importlib.import_module("gesso.cli").SUBCOMMANDS.get(command, ()))
 
 
+@pytest.mark.long
 def test_every_commands_help_shows_an_example() -> None:
     for words in [(c,) for c in commands()] + [(c, part) for c in commands() for part in parts(c)]:
         text = help_text(*words)

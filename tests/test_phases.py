@@ -232,6 +232,7 @@ def same_end(run: Path, uninterrupted: Path) -> None:
         assert all(torch.equal(ours[k], theirs[k]) for k in theirs), f"{name} differs"
 
 
+@pytest.mark.long
 def test_stopped_at_and_beside_every_border_is_the_same(grown: Path, tiny_dataset: Path, tmp_path: Path) -> None:
     for border in BORDERS:
         for step in (border - 1, border, border + 1):

@@ -126,6 +126,7 @@ def test_killed_at_many_moments(
     same_as(tmp_path / "run", uninterrupted)
 
 
+@pytest.mark.long
 def test_a_finished_run_stays_as_it_is(server: Server, tiny_dataset: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert server.run([*command(tiny_dataset, run), "--stop-at", "2"]) == 0
@@ -201,6 +202,7 @@ def test_a_full_disk_while_generating(server: Server, tiny_model: Path, tiny_dat
         picture.load()
 
 
+@pytest.mark.long
 def test_a_disk_that_refuses_large_files(
     server: Server, tiny_dataset: Path, tmp_path: Path, uninterrupted: Path
 ) -> None:

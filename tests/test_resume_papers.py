@@ -67,6 +67,7 @@ def test_stopped_and_resumed(name: str, tiny_dataset: Path, tmp_path: Path) -> N
     assert all(torch.equal(model[key], wanted[key]) for key in wanted)
 
 
+@pytest.mark.long
 def test_statistics_are_those_of_the_averaged_weights(tiny_dataset: Path, tmp_path: Path) -> None:
     """They are in the model file alone: the state keeps what training measured, so that it can go on exactly."""
     run = trained("spade layout", tiny_dataset, tmp_path / "run", None)

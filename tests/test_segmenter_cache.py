@@ -138,6 +138,7 @@ def test_one_that_is_there_needs_no_lock(dataset: Make, folder: Path) -> None:
         assert info_of(cached_segmenter(dataset(), dataset("val"), FEW, "cpu")).scores
 
 
+@pytest.mark.long
 def test_two_processes_train_it_once(dataset: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second waits, says for whom, and takes what the first made."""
     began, original = threading.Event(), cache.trained

@@ -226,6 +226,7 @@ def test_settings_that_make_no_sense(wrong: dict[str, object]) -> None:
 # --- training ---
 
 
+@pytest.mark.long
 def test_it_learns_and_says_what_it_learned_from(dataset: Make, tmp_path: Path) -> None:
     settings = SegmenterSettings(steps=60, batch=4, width=8, lr=1e-2, scale=(0.9, 1.1))
     path = tmp_path / "new" / "segmenter.safetensors"

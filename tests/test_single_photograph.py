@@ -92,6 +92,7 @@ def test_so_does_a_picture_of_a_size_of_its_own(
     assert len(torch.unique(alone, dim=0)) == 2, "as it is and mirrored"
 
 
+@pytest.mark.long
 def test_at_a_single_pixel_the_variance_is_that_of_training(single: Path, tmp_path: Path) -> None:
     """Copies would have none, and every other layout would be blown up 300 times."""
     name = "generator.blocks.0.first_norm.norm.running_var"

@@ -727,6 +727,7 @@ def test_the_page_names_nothing_outside_and_its_modules_are_short() -> None:
 # ------------------------------------------------------------------------------------------- nothing lost, and the whole
 
 
+@pytest.mark.long
 def test_a_server_killed_while_votes_arrive_loses_none(study: Path) -> None:
     """Four people vote as fast as they can; the server is killed; what was acknowledged is there, the rest is sent again."""
     people: list[Person] = []

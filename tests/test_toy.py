@@ -355,6 +355,7 @@ def test_writing_again_changes_nothing(tmp_path: Path) -> None:
     assert {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()} == before
 
 
+@pytest.mark.long
 def test_several_processes_write_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.write(tmp_path / "one", 6, height=32, width=64)
     monkeypatch.setattr(toy, "IN_ONE_PROCESS", 2)
