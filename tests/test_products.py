@@ -108,6 +108,18 @@ def test_gradients_are_those_of_float64(wanted: tuple[bool, bool], how: str, ali
             assert_close(matrix.grad.double(), other.grad, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("library")
+def test_gradients_have_gradients() -> None:
+    found = [drawn(5, 7).requires_grad_(), drawn(6, 7).requires_grad_()]
+    true = [matrix.detach().double().requires_grad_() for matrix in found]
+    second = []
+    for one, other in (found, true):
+        (of_one,) = torch.autograd.grad(product(one, other).square().sum(), one, create_graph=True)
+        second.append(torch.autograd.grad(of_one.square().sum(), (one, other)))
+    for ours, theirs in zip(*second, strict=True):
+        assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-3)
+
+
 def test_onednn_multiplies_and_takes_gradients(calls: list[tuple[Tensor, Tensor]]) -> None:
     one, other = drawn(5, 7).requires_grad_(), drawn(6, 7).requires_grad_()
     product(one, other).sum().backward()

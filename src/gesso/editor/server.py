@@ -170,7 +170,6 @@ def create_app(
         ModelFileError: The model's preprocessing is not understood.
     """
     renderer = Renderer(synthesizer, limits)
-    release_workers()  # of the thread that read the model, and computes no more
     reader = None if segmenter is None else Reader(renderer, segmenter)
     retoucher = Retoucher(renderer)
 
@@ -199,6 +198,7 @@ def create_app(
     _add_render(app, renderer)
     if project is not None:
         _add_project(app, renderer, project)
+    release_workers()  # of the thread that read the model: others compute from here on
     return app
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -24,7 +23,7 @@ LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # oneDNN's produc
 
 
 def product(one: Tensor, other: Tensor) -> Tensor:
-    """The product of one (m, k) and other (n, k) transposed, (m, n), in memory of its own; differentiable once.
+    """The product of one (m, k) and other (n, k) transposed, (m, n), in memory of its own.
 
     `other` may be the transpose of something contiguous; whatever else is not contiguous is copied first.
     """
@@ -57,9 +56,8 @@ def _pays() -> bool:
 
 def _multiplied(one: Tensor, other: Tensor) -> Tensor:
     assert LINEAR is not None
-    other = (
-        other if other.is_contiguous() or other.t().is_contiguous() else other.contiguous()
-    )  # strided, it takes ages
+    # What is strided otherwise takes it hundreds of times as long.
+    other = other if other.is_contiguous() or other.t().is_contiguous() else other.contiguous()
     found: Tensor = LINEAR(one.contiguous(), other, None, "none", [], "")
     return found
 
@@ -73,7 +71,6 @@ class _Differentiable(torch.autograd.Function):
         return _multiplied(one, other)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         (one, other), (gradient,) = ctx.saved_tensors, gradients
         of_one = product(gradient, other.t()) if ctx.needs_input_grad[0] else None
